@@ -1,0 +1,567 @@
+/**
+ * What a feeder knows of one device across links, as a pure state machine: `step(state, input)` gives the next state
+ * and what to do. It holds no Effect, no clock and no socket; `RemoteFeed` drives it.
+ *
+ * ```text
+ * Idle ──▶ Opening ──▶ Live ──▶ Draining ──▶ Ended
+ *            ▲  │        │          │
+ *            │  ▼        ▼          │
+ *            │ BackOff ◀─ Resuming ◀┘        any ──▶ Failed
+ *            └────┴──────────┘
+ * ```
+ *
+ * Elements are numbered twice. The *ordinal* is an element's identity in its feed. The *sequence* counts from 1 in each
+ * session and is what acknowledgement, credit and resending speak of. A session ends when its leases are reclaimed: all
+ * that is unsettled goes back to the feeder, to be given again with a higher attempt, and the next session begins.
+ *
+ * @since 0.1.0
+ */
+import type { Chunk } from "./BatchCodec.ts"
+import type { Acknowledge, DeviceFrame, FeederFrame, Progress, RefusedReason, Result, Run, Welcome } from "./RemoteDevices.ts"
+import { versions } from "./RemoteDevices.ts"
+
+/**
+ * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Item<out A> {
+  readonly ordinal: number
+  readonly attempt: number
+  readonly element: A
+}
+
+/**
+ * Where a session stands.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Phase = "Idle" | "Opening" | "Live" | "Resuming" | "BackOff" | "Draining" | "Ended" | "Failed"
+
+/** Items sent together, from sequence `first` on. */
+interface Parcel<A> {
+  readonly first: number
+  readonly items: ReadonlyArray<Item<A>>
+  readonly elementBytes: number
+}
+
+/**
+ * What never changes in a session.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Config<A> {
+  readonly feed: string
+  readonly fingerprint: string
+  readonly feeder: string
+  readonly incarnation: number
+  readonly device: string
+  readonly acknowledge: Acknowledge
+  readonly leaseMillis: number
+  readonly chunk: (elements: ReadonlyArray<A>) => Chunk<A>
+}
+
+/**
+ * Everything the feeder knows of one device. The counts are totals over all sessions.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface State<A> {
+  readonly config: Config<A>
+  readonly phase: Phase
+  readonly session: number
+  /** Whether the device has answered the Hello of this session. */
+  readonly welcomed: boolean
+  readonly keepTo: number
+  /** The device's incarnation, once it is known, and the ones it replaced. */
+  readonly device: string | undefined
+  readonly replaced: ReadonlyArray<string>
+  /** Parcels that are not settled as declared, and the sequences they span: `base + 1` to `sent`. */
+  readonly out: ReadonlyArray<Parcel<A>>
+  readonly base: number
+  readonly sent: number
+  readonly sentBytes: number
+  /** Sequences above `base` that are settled already. */
+  readonly resolved: ReadonlySet<number>
+  readonly progress: Progress
+  /** The most the device has accepted in this session: a device that stops holding elements may report less later. */
+  readonly acceptedMost: number
+  /** When the link was opened, and when the last report came. */
+  readonly openedAt: number
+  readonly heardAt: number | undefined
+  /** When a drain was asked for, and whether `End` was sent on this link. */
+  readonly drainingSince: number | undefined
+  readonly endSent: boolean
+  readonly leaving: boolean
+  readonly accepted: number
+  readonly delivered: number
+  readonly redelivered: number
+  readonly heldByDead: number
+  readonly dead: number
+}
+
+/**
+ * What happens to a session. `now` is in milliseconds of a monotonic clock.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Input<A> =
+  | { readonly _tag: "Opened"; readonly now: number }
+  | { readonly _tag: "Received"; readonly frame: DeviceFrame; readonly now: number }
+  | { readonly _tag: "Lost"; readonly fate: "gone" | "unknown"; readonly now: number }
+  | { readonly _tag: "Push"; readonly items: ReadonlyArray<Item<A>> }
+  | { readonly _tag: "Tick"; readonly now: number }
+  | { readonly _tag: "Drain"; readonly now: number }
+  | { readonly _tag: "Stop" }
+
+/**
+ * What a session asks its driver to do, in order.
+ *
+ * `GiveBack`: put the items at the front of the local queue (after `afterMillis`). `Reclaimed`: the session was given
+ * up; count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be
+ * used.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Output<A> =
+  | { readonly _tag: "Send"; readonly frame: FeederFrame }
+  | { readonly _tag: "CloseLink" }
+  | { readonly _tag: "GiveBack"; readonly items: ReadonlyArray<Item<A>>; readonly afterMillis: number; readonly cause: string }
+  | { readonly _tag: "Rejected"; readonly item: Item<A>; readonly cause: string }
+  | { readonly _tag: "Reclaimed"; readonly fate: "gone" | "unknown" }
+  | { readonly _tag: "Failed"; readonly reason: RefusedReason; readonly detail: string }
+
+/**
+ * A new state and what to do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Step<A> = readonly [state: State<A>, outputs: ReadonlyArray<Output<A>>]
+
+const noProgress: Progress = {
+  report: 0,
+  accepted: 0,
+  delivered: 0,
+  carried: 0,
+  settled: 0,
+  above: [],
+  creditTo: 0,
+  creditBytesTo: 0,
+  ended: false
+}
+
+/**
+ * The state before the first link.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A>(config: Config<A>): State<A> => ({
+  config,
+  phase: "Idle",
+  session: 1,
+  welcomed: false,
+  keepTo: 0,
+  device: undefined,
+  replaced: [],
+  out: [],
+  base: 0,
+  sent: 0,
+  sentBytes: 0,
+  resolved: new Set(),
+  progress: noProgress,
+  acceptedMost: 0,
+  openedAt: 0,
+  heardAt: undefined,
+  drainingSince: undefined,
+  endSent: false,
+  leaving: false,
+  accepted: 0,
+  delivered: 0,
+  redelivered: 0,
+  heldByDead: 0,
+  dead: 0
+})
+
+/**
+ * How many elements are out at the device and not acknowledged as declared.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const leased = <A>(state: State<A>): number => state.sent - state.base - state.resolved.size
+
+/**
+ * How many leased elements are in doubt: sent on a link that broke, so that their acknowledgement may be lost.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const inDoubt = <A>(state: State<A>): number => isLinked(state) ? 0 : leased(state)
+
+/**
+ * How many elements the device's queue has accepted, for good, and not yet handed out. Always 0 when `processed`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const held = <A>(state: State<A>): number =>
+  state.config.acknowledge === "accepted"
+    ? state.progress.accepted - state.progress.delivered + state.progress.carried
+    : 0
+
+/**
+ * How many elements may be sent now. One element may go when nothing is out, however large it is, or it would wait for
+ * ever; `averageBytes` estimates the next ones.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const credit = <A>(state: State<A>, averageBytes: number): number => {
+  if (state.phase !== "Live" || state.leaving) return 0
+  const elements = state.progress.creditTo - state.sent
+  if (elements <= 0) return 0
+  const bytes = Math.floor((state.progress.creditBytesTo - state.sentBytes) / Math.max(1, averageBytes))
+  return Math.min(elements, Math.max(bytes, state.sent === state.progress.delivered ? 1 : 0))
+}
+
+/**
+ * When the feeder takes back what is out: a tenth later than the device stops handing it out, so that no difference
+ * between two clocks lets both have an element.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const leaseEnds = <A>(state: State<A>): number =>
+  (state.heardAt ?? Number.NEGATIVE_INFINITY) + state.config.leaseMillis * 1.1
+
+const isLinked = <A>(state: State<A>): boolean =>
+  state.phase === "Opening" || state.phase === "Live" || state.phase === "Draining"
+
+const drainEnds = <A>(state: State<A>): number => (state.drainingSince ?? 0) + state.config.leaseMillis * 1.1
+
+/**
+ * The transition function.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
+  if (state.phase === "Ended" || state.phase === "Failed") return [state, []]
+  switch (input._tag) {
+    case "Opened":
+      return [{ ...state, phase: "Opening", openedAt: input.now, endSent: false, leaving: false }, [{
+        _tag: "Send",
+        frame: hello(state)
+      }]]
+    case "Received":
+      return isLinked(state) ? received(state, input.frame, input.now) : [state, []]
+    case "Lost":
+      return lost(state, input.fate, input.now)
+    case "Push":
+      return push(state, input.items)
+    case "Tick":
+      return tick(state, input.now)
+    case "Drain":
+      return drain({ ...state, drainingSince: state.drainingSince ?? input.now }, input.now)
+    case "Stop":
+      return isLinked(state)
+        ? [{ ...state, phase: "Resuming" }, [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]]
+        : [{ ...state, phase: state.heardAt === undefined ? "Idle" : "Resuming", drainingSince: undefined }, []]
+  }
+}
+
+const hello = <A>(state: State<A>): FeederFrame => ({
+  _tag: "Hello",
+  versions: [versions[0], versions[1]],
+  feed: state.config.feed,
+  fingerprint: state.config.fingerprint,
+  feeder: state.config.feeder,
+  incarnation: state.config.incarnation,
+  device: state.config.device,
+  session: state.session,
+  keepTo: state.keepTo,
+  acknowledge: state.config.acknowledge,
+  leaseMillis: state.config.leaseMillis
+})
+
+const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Step<A> => {
+  const [sent, frame] = append(state, items)
+  return [sent, [{ _tag: "Send", frame }]]
+}
+
+const append = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): readonly [State<A>, FeederFrame] => {
+  const chunk = state.config.chunk(items.map((item) => item.element))
+  const elementBytes = Math.ceil(chunk.byteLength / items.length)
+  const parcel: Parcel<A> = { first: state.sent + 1, items, elementBytes }
+  const next: State<A> = {
+    ...state,
+    out: [...state.out, parcel],
+    sent: state.sent + items.length,
+    sentBytes: state.sentBytes + elementBytes * items.length
+  }
+  return [next, batch(next, parcel.first, items, elementBytes, chunk)]
+}
+
+const batch = <A>(
+  state: State<A>,
+  first: number,
+  items: ReadonlyArray<Item<A>>,
+  elementBytes: number,
+  chunk: Chunk<A>
+): FeederFrame => ({ _tag: "Batch", first, heard: state.progress.report, elementBytes, runs: runs(items), chunk })
+
+const runs = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
+  const all: Array<{ ordinal: number; count: number; attempt: number }> = []
+  for (const item of items) {
+    const last = all.at(-1)
+    if (last !== undefined && item.ordinal === last.ordinal + last.count && item.attempt === last.attempt) last.count++
+    else all.push({ ordinal: item.ordinal, count: 1, attempt: item.attempt })
+  }
+  return all
+}
+
+const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> => {
+  switch (frame._tag) {
+    case "Welcome":
+      return welcome(state, frame, now)
+    case "Progress": {
+      if (!state.welcomed || state.phase === "Opening") return fail(state, "invalid", "a Progress before the Welcome")
+      const [next, outputs] = absorb(state, frame.progress, now)
+      if (next.phase === "Failed") return [next, outputs]
+      const [ended, more] = drain(next, now)
+      return [ended, [...outputs, ...more]]
+    }
+    case "Leaving":
+      return [{ ...state, leaving: true }, []]
+    case "Refused":
+      if (!frame.retry) return fail(state, frame.reason, frame.detail)
+      return reclaim(state, "unknown", now)
+  }
+}
+
+const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
+  if (frame.version < versions[0] || frame.version > versions[1]) {
+    return fail(state, "version", `it speaks version ${frame.version}, this feeder ${versions[0]} to ${versions[1]}`)
+  }
+  if (state.replaced.includes(frame.device)) {
+    return fail(
+      state,
+      "another device",
+      `two processes answer to the name ${state.config.device}: ${frame.device} and ${state.device}; give each its own`
+    )
+  }
+  let next = state
+  if (state.device !== undefined && state.device !== frame.device) {
+    // Another incarnation: what the one before held is gone with it.
+    next = {
+      ...state,
+      replaced: [...state.replaced.slice(-15), state.device],
+      device: frame.device,
+      heldByDead: state.heldByDead + held(state),
+      progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }
+    }
+    if (leased(next) > 0) return reclaim(next, "gone", now)
+    next = fresh(next)
+  }
+  if (leased(next) > 0 && now >= leaseEnds(next)) return reclaim(next, "unknown", now)
+  const live: State<A> = { ...next, phase: "Live", device: frame.device, welcomed: true }
+  const [known, outputs] = absorb(live, frame.progress, now)
+  if (known.phase === "Failed") return [known, outputs]
+  const [ended, more] = drain(known, now)
+  return [ended, [...outputs, ...resend(known, frame.progress.accepted), ...more]]
+}
+
+/** A session that has sent nothing. */
+const fresh = <A>(state: State<A>): State<A> => ({
+  ...state,
+  out: [],
+  base: 0,
+  sent: 0,
+  sentBytes: 0,
+  resolved: new Set(),
+  acceptedMost: 0,
+  progress: { ...noProgress, carried: held(state) },
+  welcomed: false
+})
+
+const resend = <A>(state: State<A>, accepted: number): ReadonlyArray<Output<A>> => {
+  const outputs: Array<Output<A>> = []
+  for (const parcel of state.out) {
+    const known = Math.max(accepted, state.base) - parcel.first + 1
+    if (known >= parcel.items.length) continue
+    const items = known <= 0 ? parcel.items : parcel.items.slice(known)
+    const chunk = state.config.chunk(items.map((item) => item.element))
+    outputs.push({ _tag: "Send", frame: batch(state, parcel.first + Math.max(0, known), items, parcel.elementBytes, chunk) })
+  }
+  return outputs
+}
+
+const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
+  const known = state.progress
+  if (report.report <= known.report) return [state, []]
+  if (report.accepted > state.sent || report.delivered > report.accepted || report.settled > report.delivered) {
+    return fail(state, "invalid", `it reports ${report.accepted} accepted of ${state.sent} sent`)
+  }
+  const heard = countAccepted({ ...state, progress: report, heardAt: now })
+  return state.config.acknowledge === "accepted"
+    ? [acceptedUpTo(heard, known), []]
+    : settledUpTo(heard)
+}
+
+const countAccepted = <A>(state: State<A>): State<A> => {
+  const most = Math.max(state.acceptedMost, state.progress.accepted)
+  return { ...state, accepted: state.accepted + most - state.acceptedMost, acceptedMost: most }
+}
+
+const acceptedUpTo = <A>(state: State<A>, known: Progress): State<A> => {
+  const report = state.progress
+  let again = 0
+  for (const parcel of state.out) {
+    const to = Math.min(parcel.items.length, report.accepted - parcel.first + 1)
+    for (let i = Math.max(0, state.base - parcel.first + 1); i < to; i++) {
+      if (parcel.items[i]!.attempt > 1) again++
+    }
+  }
+  return {
+    ...state,
+    base: Math.max(state.base, report.accepted),
+    out: state.out.filter((parcel) => parcel.first + parcel.items.length - 1 > report.accepted),
+    delivered: state.delivered + (report.delivered - known.delivered) + (known.carried - report.carried),
+    redelivered: state.redelivered + again
+  }
+}
+
+const settledUpTo = <A>(state: State<A>): Step<A> => {
+  const report = state.progress
+  const results = new Map<number, Result>()
+  for (const range of report.above) {
+    if (range.from + range.count - 1 > state.sent) {
+      return fail(state, "invalid", `it settles sequence ${range.from + range.count - 1} of ${state.sent} sent`)
+    }
+    for (let i = 0; i < range.count; i++) results.set(range.from + i, range.result)
+  }
+  const resolved = new Set<number>()
+  const outputs: Array<Output<A>> = []
+  let { dead, delivered, redelivered } = state
+  for (const parcel of state.out) {
+    for (let i = Math.max(0, state.base - parcel.first + 1); i < parcel.items.length; i++) {
+      const sequence = parcel.first + i
+      const result = results.get(sequence)
+      const isSettled = sequence <= report.settled || result !== undefined
+      if (!isSettled && !state.resolved.has(sequence)) continue
+      if (sequence > report.settled) resolved.add(sequence)
+      if (state.resolved.has(sequence)) continue
+      const item = parcel.items[i]!
+      if (result?._tag === "Retry") {
+        outputs.push({ _tag: "GiveBack", items: [again(item)], afterMillis: result.afterMillis, cause: result.cause })
+      } else if (result?._tag === "Reject") {
+        dead++
+        outputs.push({ _tag: "Rejected", item, cause: result.cause })
+      } else {
+        delivered++
+        if (item.attempt > 1) redelivered++
+      }
+    }
+  }
+  const base = Math.max(state.base, report.settled)
+  const next: State<A> = {
+    ...state,
+    base,
+    out: state.out.filter((parcel) => parcel.first + parcel.items.length - 1 > base),
+    resolved,
+    dead,
+    delivered,
+    redelivered
+  }
+  return [next, outputs]
+}
+
+const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })
+
+const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
+  const next: State<A> = { ...state, endSent: false, leaving: false }
+  if (next.drainingSince !== undefined && leased(next) === 0) {
+    return now < drainEnds(next) ? [{ ...next, phase: "Resuming" }, []] : [{ ...next, phase: "Ended" }, []]
+  }
+  if (state.leaving && leased(next) === 0) return [{ ...next, phase: "Idle" }, []]
+  return fate === "gone" || now >= leaseEnds(next) ? reclaim(next, fate, now) : [{ ...next, phase: "Resuming" }, []]
+}
+
+const tick = <A>(state: State<A>, now: number): Step<A> => {
+  const silent = !isLinked(state) || now >= Math.max(leaseEnds(state), state.openedAt + state.config.leaseMillis)
+  if (state.drainingSince !== undefined && leased(state) === 0 && now >= drainEnds(state) && silent) {
+    return [{ ...state, phase: "Ended" }, [{ _tag: "CloseLink" }]]
+  }
+  switch (state.phase) {
+    case "Idle":
+    case "BackOff":
+      return [state, []]
+    case "Resuming":
+      return now >= leaseEnds(state) ? reclaim(state, "unknown", now) : [state, []]
+    case "Opening":
+      return silent ? reclaim(state, "unknown", now) : [state, []]
+    default:
+      return silent
+        ? reclaim(state, "unknown", now)
+        : [state, [{ _tag: "Send", frame: { _tag: "Ping", heard: state.progress.report } }]]
+  }
+}
+
+const drain = <A>(state: State<A>, now: number): Step<A> => {
+  if (state.drainingSince === undefined) return [state, []]
+  if (state.progress.ended && state.endSent && leased(state) === 0) {
+    return [{ ...state, phase: "Ended" }, [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]]
+  }
+  if (state.phase === "Live" && !state.endSent) {
+    const frame: FeederFrame = { _tag: "End", last: state.sent, heard: state.progress.report }
+    return [{ ...state, phase: "Draining", endSent: true }, [{ _tag: "Send", frame }]]
+  }
+  return isLinked(state) ? [state, []] : tick(state, now)
+}
+
+/** Gives up the session: what is unsettled goes back, and the next session keeps what was certainly accepted. */
+const reclaim = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
+  const items = unsettled(state)
+  const next: State<A> = {
+    ...(state.welcomed ? nextSession(state) : state),
+    phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
+    heardAt: undefined,
+    endSent: false,
+    leaving: false
+  }
+  const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
+  if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device was lost" })
+  if (next.phase === "BackOff") outputs.push({ _tag: "Reclaimed", fate })
+  return [next, outputs]
+}
+
+const nextSession = <A>(state: State<A>): State<A> => ({
+  ...fresh(state),
+  session: state.session + 1,
+  keepTo: state.config.acknowledge === "accepted" ? state.progress.accepted : 0
+})
+
+const unsettled = <A>(state: State<A>): ReadonlyArray<Item<A>> => {
+  const items: Array<Item<A>> = []
+  for (const parcel of state.out) {
+    for (let i = Math.max(0, state.base - parcel.first + 1); i < parcel.items.length; i++) {
+      if (!state.resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))
+    }
+  }
+  return items
+}
+
+const fail = <A>(state: State<A>, reason: RefusedReason, detail: string): Step<A> => {
+  const items = unsettled(state)
+  const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }, { _tag: "Failed", reason, detail }]
+  if (items.length > 0) outputs.unshift({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device failed" })
+  return [{ ...nextSession(state), phase: "Failed" }, outputs]
+}

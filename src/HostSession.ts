@@ -1,0 +1,441 @@
+/**
+ * What a device knows of one feeder across links, for one feed, as a pure state machine: `step(state, input)` gives
+ * the next state and what to do. It holds no Effect, no clock and no queue; `Device` drives it.
+ *
+ * The device enforces the feeder's lease too, at the moment of handing out: the lease counts from when the device
+ * *sent* the report that the feeder last echoed, so that a process that was stopped and wakes hands out nothing that
+ * the feeder may have taken back.
+ *
+ * @since 0.1.0
+ */
+import type { Acknowledge, Batch, DeviceFrame, FeederFrame, Hello, Progress, RefusedReason, Result } from "./RemoteDevices.ts"
+import { done, versions } from "./RemoteDevices.ts"
+
+/**
+ * The place of one accepted element in its session. The element itself waits in the device's queue, beside this.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Place {
+  readonly incarnation: number
+  readonly session: number
+  readonly epoch: number
+  readonly sequence: number
+  readonly bytes: number
+}
+
+/** A report that was sent and not echoed yet: what it said, and when. */
+interface Sent {
+  readonly report: number
+  readonly at: number
+  readonly accepted: number
+}
+
+/** A settled sequence that the watermark has not passed, and the first report that told of it. */
+interface Settled {
+  readonly result: Result
+  readonly report: number
+}
+
+/**
+ * Everything a device knows of one feeder. `link` is the number of the link it speaks on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface State {
+  readonly feeder: string
+  readonly incarnation: number
+  readonly session: number
+  readonly acknowledge: Acknowledge
+  readonly leaseMillis: number
+  readonly link: number | undefined
+  /** Elements accepted, handed out and kept from earlier sessions; `epoch` grows when accepted ones are let go. */
+  readonly accepted: number
+  readonly epoch: number
+  readonly delivered: number
+  readonly deliveredBytes: number
+  readonly carried: number
+  readonly settled: number
+  readonly above: ReadonlyMap<number, Settled>
+  readonly report: number
+  readonly sent: ReadonlyArray<Sent>
+  /** How much the feeder is known to know is accepted, and until when the device may hand out. */
+  readonly confirmed: number
+  readonly leaseUntil: number
+  readonly creditTo: number
+  readonly creditBytesTo: number
+  readonly last: number | undefined
+  /** Settlements that came after their session was over. */
+  readonly fenced: number
+}
+
+/**
+ * What the device's side of a link starts with, told in `Welcome`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Config {
+  readonly device: string
+  readonly capacity: number
+  readonly frameBytes: number
+  readonly elements: number
+}
+
+/**
+ * How far a feeder's credit may go: `room` elements and `bytes` beyond what has left the queue (`pulled`), and
+ * `unsettled` elements beyond what is settled.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Room {
+  readonly pulled: number
+  readonly room: number
+  readonly bytes: number
+  readonly unsettled: number
+}
+
+/**
+ * What happens to a session. `now` is in milliseconds of a monotonic clock.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Input =
+  | { readonly _tag: "Hello"; readonly frame: Hello; readonly link: number; readonly room: Room; readonly now: number }
+  | { readonly _tag: "Received"; readonly frame: Exclude<FeederFrame, Hello>; readonly link: number }
+  | { readonly _tag: "Lost"; readonly link: number }
+  | { readonly _tag: "Settle"; readonly place: Place; readonly count: number; readonly result: Result }
+  | { readonly _tag: "Report"; readonly room: Room; readonly now: number }
+
+/**
+ * What a session asks its driver to do, in order. `Admit`: put the batch's elements, from index `from` on, into the
+ * queue with the place of the first. `Discard`: remove what is queued of that session above `above`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Output =
+  | { readonly _tag: "Send"; readonly link: number; readonly frame: DeviceFrame }
+  | { readonly _tag: "CloseLink"; readonly link: number }
+  | { readonly _tag: "Admit"; readonly batch: Batch; readonly from: number; readonly first: Place }
+  | { readonly _tag: "Discard"; readonly incarnation: number; readonly session: number; readonly above: number }
+
+/**
+ * A new state and what to do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Step = readonly [state: State, outputs: ReadonlyArray<Output>]
+
+/**
+ * The state of a feeder that has not been heard of.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (feeder: string): State => ({
+  feeder,
+  incarnation: 0,
+  session: 0,
+  acknowledge: "accepted",
+  leaseMillis: 0,
+  link: undefined,
+  accepted: 0,
+  epoch: 0,
+  delivered: 0,
+  deliveredBytes: 0,
+  carried: 0,
+  settled: 0,
+  above: new Map(),
+  report: 0,
+  sent: [],
+  confirmed: 0,
+  leaseUntil: Number.NEGATIVE_INFINITY,
+  creditTo: 0,
+  creditBytesTo: 0,
+  last: undefined,
+  fenced: 0
+})
+
+/**
+ * How many elements of this feeder wait in the device's queue, those kept from earlier sessions included.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const queued = (state: State): number => state.accepted - state.delivered + state.carried
+
+/**
+ * How many elements of this session are settled.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const settledCount = (state: State): number => state.settled + state.above.size
+
+/**
+ * Whether the feeder has ended and everything of it was accepted, or settled, as declared.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const hasEnded = (state: State): boolean =>
+  state.last !== undefined &&
+  (state.acknowledge === "accepted" ? state.accepted >= state.last : settledCount(state) >= state.last)
+
+/**
+ * What may be done with a queued element. `lapsed`: it is dropped, and with it all that is queued of the session; the
+ * link must be closed, so that the feeder sends again what it has not taken back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Verdict = "hand out" | "hand out marked" | "drop" | "lapsed"
+
+/**
+ * Whether a queued element may be handed out now, and whether it must be marked as possibly given before.
+ *
+ * Called at the very moment of handing out. An element is dropped when its session is over, or when it is to be
+ * acknowledged as processed and the feeder's lease has run out: the feeder has taken it back, or will send it again.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const handOut = (
+  state: State,
+  place: Place,
+  now: number
+): readonly [state: State, verdict: Verdict] => {
+  if (place.incarnation !== state.incarnation) return [state, "hand out"]
+  if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, "hand out"]
+  if (place.epoch !== state.epoch) return [state, "drop"]
+  const isLapsed = now >= state.leaseUntil
+  if (isLapsed && state.acknowledge === "processed") {
+    return [{ ...state, accepted: state.delivered, epoch: state.epoch + 1 }, "lapsed"]
+  }
+  const next = { ...state, delivered: place.sequence, deliveredBytes: state.deliveredBytes + place.bytes }
+  return [next, isLapsed && place.sequence > state.confirmed ? "hand out marked" : "hand out"]
+}
+
+/**
+ * Whether a settlement of this place still counts. It does not once the feeder has taken its leases back.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const isCurrent = (state: State, place: Place): boolean =>
+  place.incarnation === state.incarnation && place.session === state.session
+
+/**
+ * The transition function.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const step = (state: State, input: Input, config: Config): Step => {
+  switch (input._tag) {
+    case "Hello":
+      return hello(state, input.frame, input.link, input.room, input.now, config)
+    case "Received":
+      return input.link === state.link ? received(state, input.frame, input.link) : [state, [{
+        _tag: "CloseLink",
+        link: input.link
+      }]]
+    case "Lost":
+      return [input.link === state.link ? { ...state, link: undefined } : state, []]
+    case "Settle":
+      return settle(state, input.place, input.count, input.result)
+    case "Report": {
+      if (state.link === undefined) return [state, []]
+      const [next, progress] = report(state, input.room, input.now)
+      return [next, [{ _tag: "Send", link: state.link, frame: { _tag: "Progress", progress } }]]
+    }
+  }
+}
+
+const hello = (state: State, frame: Hello, link: number, room: Room, now: number, config: Config): Step => {
+  const version = Math.min(frame.versions[1], versions[1])
+  if (version < frame.versions[0] || version < versions[0]) {
+    return refuse(link, state, "version", `it speaks ${frame.versions.join(" to ")}, this device ${versions.join(" to ")}`)
+  }
+  if (frame.incarnation < state.incarnation) {
+    const [mine, newer] = [`${frame.feeder}#${frame.incarnation}`, `${state.feeder}#${state.incarnation}`]
+    return refuse(link, state, "older feeder", `two feeders have one id: ${mine} and ${newer}; give each its own id`)
+  }
+  if (frame.incarnation === state.incarnation && frame.session < state.session) {
+    return refuse(link, state, "older session", `session ${frame.session} is over, the device is in session ${state.session}`)
+  }
+  const outputs: Array<Output> = state.link === undefined || state.link === link
+    ? []
+    : [{ _tag: "CloseLink", link: state.link }]
+  let next: State = { ...state, link }
+  if (frame.incarnation > state.incarnation) {
+    // The feeder was started anew. What waits to be processed is its to give again; what was accepted is kept.
+    if (state.acknowledge === "processed" && state.incarnation > 0) {
+      outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: 0 })
+    }
+    next = { ...begin(next, frame), carried: 0 }
+  } else if (frame.session > state.session) {
+    const kept = Math.min(frame.keepTo, state.accepted)
+    outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: kept })
+    next = { ...begin(next, frame), carried: state.carried + Math.max(0, kept - state.delivered) }
+  }
+  const [welcomed, progress] = report(next, room, now)
+  outputs.push({
+    _tag: "Send",
+    link,
+    frame: {
+      _tag: "Welcome",
+      version,
+      device: config.device,
+      durable: false,
+      capacity: config.capacity,
+      limits: { frameBytes: config.frameBytes, elements: config.elements },
+      progress
+    }
+  })
+  return [welcomed, outputs]
+}
+
+const begin = (state: State, frame: Hello): State => ({
+  ...make(state.feeder),
+  incarnation: frame.incarnation,
+  session: frame.session,
+  acknowledge: frame.acknowledge,
+  leaseMillis: frame.leaseMillis,
+  link: state.link,
+  report: state.report,
+  fenced: state.fenced
+})
+
+const refuse = (link: number, state: State, reason: RefusedReason, detail: string): Step => [state, [
+  { _tag: "Send", link, frame: { _tag: "Refused", reason, detail, retry: false } },
+  { _tag: "CloseLink", link }
+]]
+
+const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number): Step => {
+  switch (frame._tag) {
+    case "Batch":
+      return batch(hear(state, frame.heard), frame, link)
+    case "Ping":
+      return [hear(state, frame.heard), []]
+    case "End":
+      return frame.last < state.accepted
+        ? violation(state, link, `End at ${frame.last}, but ${state.accepted} were accepted`)
+        : [{ ...hear(state, frame.heard), last: frame.last }, []]
+    case "Bye":
+      return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
+  }
+}
+
+/** The feeder echoes a report: the lease counts from when that report, or the one kept before it, was sent. */
+const hear = (state: State, heard: number): State => {
+  const echoed = state.sent.findLast((sent) => sent.report <= heard)
+  if (echoed === undefined) return state
+  const above = new Map(state.above)
+  const next = {
+    ...state,
+    above,
+    sent: state.sent.filter((sent) => sent.report > echoed.report),
+    confirmed: Math.max(state.confirmed, echoed.accepted),
+    leaseUntil: Math.max(state.leaseUntil, echoed.at + state.leaseMillis)
+  }
+  return { ...next, settled: advance(next.settled, above, echoed.report) }
+}
+
+/** Moves the watermark over what is done, and over other results once the feeder has heard of them. */
+const advance = (settled: number, above: Map<number, Settled>, heard: number): number => {
+  let watermark = settled
+  while (true) {
+    const next = above.get(watermark + 1)
+    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) return watermark
+    above.delete(++watermark)
+  }
+}
+
+const batch = (state: State, frame: Batch, link: number): Step => {
+  const count = frame.chunk.length
+  const last = frame.first + count - 1
+  if (frame.runs.reduce((sum, run) => sum + run.count, 0) !== count) {
+    return violation(state, link, `the runs do not count the ${count} elements of the batch`)
+  }
+  if (last > state.creditTo) return violation(state, link, `sequence ${last} is beyond the credit of ${state.creditTo}`)
+  if (frame.first > state.accepted + 1) return [state, [{ _tag: "CloseLink", link }]]
+  if (last <= state.accepted) return [state, []]
+  const from = state.accepted - frame.first + 1
+  const first: Place = {
+    incarnation: state.incarnation,
+    session: state.session,
+    epoch: state.epoch,
+    sequence: state.accepted + 1,
+    bytes: frame.elementBytes
+  }
+  return [{ ...state, accepted: last }, [{ _tag: "Admit", batch: frame, from, first }]]
+}
+
+const violation = (state: State, link: number, detail: string): Step => refuse(link, state, "invalid", detail)
+
+const settle = (state: State, place: Place, count: number, result: Result): Step => {
+  if (!isCurrent(state, place)) return [{ ...state, fenced: state.fenced + count }, []]
+  const above = new Map(state.above)
+  for (let i = 0; i < count; i++) {
+    const sequence = place.sequence + i
+    if (sequence > state.settled && !above.has(sequence)) above.set(sequence, { result, report: 0 })
+  }
+  return [{ ...state, above, settled: advance(state.settled, above, 0) }, []]
+}
+
+const report = (state: State, room: Room, now: number): readonly [State, Progress] => {
+  const number = state.report + 1
+  const byRoom = room.pulled + room.room
+  const creditTo = Math.max(
+    state.creditTo,
+    state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
+  )
+  const above = new Map<number, Settled>()
+  for (const [sequence, settled] of state.above) {
+    above.set(sequence, settled.report === 0 ? { ...settled, report: number } : settled)
+  }
+  const next: State = {
+    ...state,
+    report: number,
+    above,
+    creditTo,
+    creditBytesTo: Math.max(state.creditBytesTo, state.deliveredBytes + room.bytes),
+    // A feeder that echoes nothing for long is given no more than the oldest of these: forgetting newer ones only
+    // shortens its lease.
+    sent: state.sent.length < 64 ? [...state.sent, { report: number, at: now, accepted: state.accepted }] : state.sent
+  }
+  return [next, {
+    report: number,
+    accepted: next.accepted,
+    delivered: next.delivered,
+    carried: next.carried,
+    settled: next.settled,
+    above: ranges(above),
+    creditTo: next.creditTo,
+    creditBytesTo: next.creditBytesTo,
+    ended: hasEnded(next)
+  }]
+}
+
+const ranges = (above: ReadonlyMap<number, Settled>): Progress["above"] => {
+  const all: Array<{ from: number; count: number; result: Result }> = []
+  for (const sequence of [...above.keys()].toSorted((a, b) => a - b)) {
+    const result = above.get(sequence)?.result ?? done
+    const last = all.at(-1)
+    if (last !== undefined && last.from + last.count === sequence && sameResult(last.result, result)) last.count++
+    else all.push({ from: sequence, count: 1, result })
+  }
+  return all
+}
+
+const sameResult = (a: Result, b: Result): boolean =>
+  a === b || (a._tag === "Done" && b._tag === "Done") ||
+  (a._tag === "Retry" && b._tag === "Retry" && a.afterMillis === b.afterMillis && a.cause === b.cause) ||
+  (a._tag === "Reject" && b._tag === "Reject" && a.cause === b.cause)
