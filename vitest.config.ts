@@ -1,9 +1,14 @@
 import { defineConfig } from "vitest/config"
 
+// Makes `import … from "effect-feeder"` mean `src` in tests; users get `dist`.
 const conditions = ["effect-feeder:source"]
 
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 30_000 }
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 30_000,
+    reporters: process.env["CI"] ? ["default", ["json", { outputFile: ".reports/unit.json" }]] : ["default"]
+  }
 })

@@ -88,14 +88,17 @@ export interface State<A> {
   /** Sequences above `base` that are settled already. */
   readonly resolved: ReadonlySet<number>
   readonly progress: Progress
+  /** What the device takes in one frame. */
+  readonly limits: Welcome["limits"]
   /** The most the device has accepted in this session: a device that stops holding elements may report less later. */
   readonly acceptedMost: number
   /** When the link was opened, and when the last report came. */
   readonly openedAt: number
   readonly heardAt: number | undefined
-  /** When a drain was asked for, and whether `End` was sent on this link. */
+  /** What was the last sequence sent when the device was told not to wait for more, on this link. */
+  readonly flushedAt: number | undefined
+  /** When a drain was asked for, and whether the device has said that it is leaving. */
   readonly drainingSince: number | undefined
-  readonly endSent: boolean
   readonly leaving: boolean
   readonly accepted: number
   readonly delivered: number
@@ -105,7 +108,8 @@ export interface State<A> {
 }
 
 /**
- * What happens to a session. `now` is in milliseconds of a monotonic clock.
+ * What happens to a session. `now` is in milliseconds of a monotonic clock. `Refused`: the transport knows that the
+ * device does not fit. `GiveUp`: the device's budget is spent.
  *
  * @category models
  * @since 0.1.0
@@ -116,8 +120,11 @@ export type Input<A> =
   | { readonly _tag: "Lost"; readonly fate: "gone" | "unknown"; readonly now: number }
   | { readonly _tag: "Push"; readonly items: ReadonlyArray<Item<A>> }
   | { readonly _tag: "Tick"; readonly now: number }
+  | { readonly _tag: "Flush" }
   | { readonly _tag: "Drain"; readonly now: number }
   | { readonly _tag: "Stop" }
+  | { readonly _tag: "Refused"; readonly reason: RefusedReason; readonly detail: string }
+  | { readonly _tag: "GiveUp" }
 
 /**
  * What a session asks its driver to do, in order.
@@ -177,11 +184,12 @@ export const make = <A>(config: Config<A>): State<A> => ({
   sentBytes: 0,
   resolved: new Set(),
   progress: noProgress,
+  limits: { frameBytes: 0, elements: 0 },
   acceptedMost: 0,
   openedAt: 0,
   heardAt: undefined,
+  flushedAt: undefined,
   drainingSince: undefined,
-  endSent: false,
   leaving: false,
   accepted: 0,
   delivered: 0,
@@ -218,19 +226,21 @@ export const held = <A>(state: State<A>): number =>
     : 0
 
 /**
- * How many elements may be sent now. One element may go when nothing is out, however large it is, or it would wait for
- * ever; `averageBytes` estimates the next ones.
+ * How many elements may be sent now, and how many bytes. One element may go when nothing waits at the device, however
+ * large it is, or it would wait for ever.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const credit = <A>(state: State<A>, averageBytes: number): number => {
-  if (state.phase !== "Live" || state.leaving) return 0
-  const elements = state.progress.creditTo - state.sent
-  if (elements <= 0) return 0
-  const bytes = Math.floor((state.progress.creditBytesTo - state.sentBytes) / Math.max(1, averageBytes))
-  return Math.min(elements, Math.max(bytes, state.sent === state.progress.delivered ? 1 : 0))
-}
+export const credit = <A>(state: State<A>): { readonly elements: number; readonly bytes: number } =>
+  state.phase === "Live"
+    ? {
+      elements: Math.min(state.progress.creditTo - state.sent, state.limits.elements),
+      bytes: state.sent === state.progress.delivered
+        ? Number.POSITIVE_INFINITY
+        : Math.min(state.progress.creditBytesTo - state.sentBytes, state.limits.frameBytes)
+    }
+    : { elements: 0, bytes: 0 }
 
 /**
  * When the feeder takes back what is out: a tenth later than the device stops handing it out, so that no difference
@@ -257,7 +267,7 @@ export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
   if (state.phase === "Ended" || state.phase === "Failed") return [state, []]
   switch (input._tag) {
     case "Opened":
-      return [{ ...state, phase: "Opening", openedAt: input.now, endSent: false, leaving: false }, [{
+      return [{ ...state, phase: "Opening", openedAt: input.now, leaving: false }, [{
         _tag: "Send",
         frame: hello(state)
       }]]
@@ -269,8 +279,19 @@ export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
       return push(state, input.items)
     case "Tick":
       return tick(state, input.now)
+    case "Flush":
+      return state.phase === "Live" && state.flushedAt !== state.sent
+        ? [{ ...state, flushedAt: state.sent }, [{
+          _tag: "Send",
+          frame: { _tag: "Flush", last: state.sent, heard: state.progress.report }
+        }]]
+        : [state, []]
     case "Drain":
       return drain({ ...state, drainingSince: state.drainingSince ?? input.now }, input.now)
+    case "Refused":
+      return fail(state, input.reason, input.detail)
+    case "GiveUp":
+      return giveUp(state)
     case "Stop":
       return isLinked(state)
         ? [{ ...state, phase: "Resuming" }, [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]]
@@ -340,7 +361,7 @@ const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> 
       return [ended, [...outputs, ...more]]
     }
     case "Leaving":
-      return [{ ...state, leaving: true }, []]
+      return drain({ ...state, leaving: true }, now)
     case "Refused":
       if (!frame.retry) return fail(state, frame.reason, frame.detail)
       return reclaim(state, "unknown", now)
@@ -372,7 +393,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
     next = fresh(next)
   }
   if (leased(next) > 0 && now >= leaseEnds(next)) return reclaim(next, "unknown", now)
-  const live: State<A> = { ...next, phase: "Live", device: frame.device, welcomed: true }
+  const live: State<A> = { ...next, phase: "Live", device: frame.device, welcomed: true, limits: frame.limits, flushedAt: undefined }
   const [known, outputs] = absorb(live, frame.progress, now)
   if (known.phase === "Failed") return [known, outputs]
   const [ended, more] = drain(known, now)
@@ -487,11 +508,13 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
 const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })
 
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
-  const next: State<A> = { ...state, endSent: false, leaving: false }
+  const next: State<A> = { ...state, leaving: false }
   if (next.drainingSince !== undefined && leased(next) === 0) {
     return now < drainEnds(next) ? [{ ...next, phase: "Resuming" }, []] : [{ ...next, phase: "Ended" }, []]
   }
-  if (state.leaving && leased(next) === 0) return [{ ...next, phase: "Idle" }, []]
+  if (state.leaving && leased(next) === 0 && held(next) === 0) {
+    return [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, []]
+  }
   return fate === "gone" || now >= leaseEnds(next) ? reclaim(next, fate, now) : [{ ...next, phase: "Resuming" }, []]
 }
 
@@ -515,16 +538,19 @@ const tick = <A>(state: State<A>, now: number): Step<A> => {
   }
 }
 
+/** Says `End` when the feed has ended, or when the device is leaving, and goes when the device has finished. */
 const drain = <A>(state: State<A>, now: number): Step<A> => {
-  if (state.drainingSince === undefined) return [state, []]
-  if (state.progress.ended && state.endSent && leased(state) === 0) {
-    return [{ ...state, phase: "Ended" }, [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]]
-  }
-  if (state.phase === "Live" && !state.endSent) {
+  if (state.drainingSince === undefined && !state.leaving) return [state, []]
+  if (!isLinked(state)) return tick(state, now)
+  if (state.phase === "Live") {
     const frame: FeederFrame = { _tag: "End", last: state.sent, heard: state.progress.report }
-    return [{ ...state, phase: "Draining", endSent: true }, [{ _tag: "Send", frame }]]
+    return [{ ...state, phase: "Draining" }, [{ _tag: "Send", frame }]]
   }
-  return isLinked(state) ? [state, []] : tick(state, now)
+  if (state.phase !== "Draining" || leased(state) > 0 || !state.progress.ended) return [state, []]
+  const bye: ReadonlyArray<Output<A>> = [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]
+  if (state.drainingSince !== undefined) return [{ ...state, phase: "Ended" }, bye]
+  // A device that leaves still hands out what it has accepted for good.
+  return held(state) > 0 ? [state, []] : [{ ...nextSession(state), phase: "Idle", heardAt: undefined, leaving: false }, bye]
 }
 
 /** Gives up the session: what is unsettled goes back, and the next session keeps what was certainly accepted. */
@@ -534,8 +560,7 @@ const reclaim = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Ste
     ...(state.welcomed ? nextSession(state) : state),
     phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
     heardAt: undefined,
-    endSent: false,
-    leaving: false
+      leaving: false
   }
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
   if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device was lost" })
@@ -559,9 +584,14 @@ const unsettled = <A>(state: State<A>): ReadonlyArray<Item<A>> => {
   return items
 }
 
-const fail = <A>(state: State<A>, reason: RefusedReason, detail: string): Step<A> => {
+const giveUp = <A>(state: State<A>): Step<A> => {
   const items = unsettled(state)
-  const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }, { _tag: "Failed", reason, detail }]
-  if (items.length > 0) outputs.unshift({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device failed" })
+  const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
+  if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device has failed" })
   return [{ ...nextSession(state), phase: "Failed" }, outputs]
+}
+
+const fail = <A>(state: State<A>, reason: RefusedReason, detail: string): Step<A> => {
+  const [next, outputs] = giveUp(state)
+  return [next, [...outputs, { _tag: "Failed", reason, detail }]]
 }

@@ -66,6 +66,8 @@ export interface State {
   readonly leaseUntil: number
   readonly creditTo: number
   readonly creditBytesTo: number
+  /** Up to where the feeder has sent everything: for now, and for good. */
+  readonly flushedTo: number | undefined
   readonly last: number | undefined
   /** Settlements that came after their session was over. */
   readonly fenced: number
@@ -85,15 +87,15 @@ export interface Config {
 }
 
 /**
- * How far a feeder's credit may go: `room` elements and `bytes` beyond what has left the queue (`pulled`), and
- * `unsettled` elements beyond what is settled.
+ * How far a feeder's credit may go: `elements` and `bytes` beyond what was handed out, and `unsettled` elements beyond
+ * what is settled. While a take is `collecting` a batch, what it has collected does not fill the queue.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Room {
-  readonly pulled: number
-  readonly room: number
+  readonly collecting: boolean
+  readonly elements: number
   readonly bytes: number
   readonly unsettled: number
 }
@@ -158,6 +160,7 @@ export const make = (feeder: string): State => ({
   leaseUntil: Number.NEGATIVE_INFINITY,
   creditTo: 0,
   creditBytesTo: 0,
+  flushedTo: undefined,
   last: undefined,
   fenced: 0
 })
@@ -189,37 +192,55 @@ export const hasEnded = (state: State): boolean =>
   (state.acknowledge === "accepted" ? state.accepted >= state.last : settledCount(state) >= state.last)
 
 /**
- * What may be done with a queued element. `lapsed`: it is dropped, and with it all that is queued of the session; the
- * link must be closed, so that the feeder sends again what it has not taken back.
+ * Whether the feeder has nothing more to send for now.
  *
- * @category models
+ * @category accessors
  * @since 0.1.0
  */
-export type Verdict = "hand out" | "hand out marked" | "drop" | "lapsed"
+export const isFlushed = (state: State): boolean =>
+  state.last !== undefined || (state.flushedTo !== undefined && state.accepted >= state.flushedTo)
 
 /**
- * Whether a queued element may be handed out now, and whether it must be marked as possibly given before.
+ * Whether a queued element may be handed out now; asked at the very moment of handing out.
  *
- * Called at the very moment of handing out. An element is dropped when its session is over, or when it is to be
- * acknowledged as processed and the feeder's lease has run out: the feeder has taken it back, or will send it again.
+ * `drop`: its session is over, so the feeder has taken it back. `lapsed`: it is to be acknowledged as processed and the
+ * feeder's lease has run out, so the feeder may have taken it back; `lapse` then lets go of all that is queued, and the
+ * link must be closed, so that the feeder sends again what is still its own.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const verdict = (state: State, place: Place, now: number): "hand out" | "drop" | "lapsed" => {
+  if (place.incarnation !== state.incarnation || place.session !== state.session) return "hand out"
+  if (place.epoch !== state.epoch) return "drop"
+  return state.acknowledge === "processed" && now >= state.leaseUntil ? "lapsed" : "hand out"
+}
+
+/**
+ * Lets go of everything that is queued of this session. The feeder sends it again when it resumes.
  *
  * @category transitions
  * @since 0.1.0
  */
-export const handOut = (
-  state: State,
-  place: Place,
-  now: number
-): readonly [state: State, verdict: Verdict] => {
-  if (place.incarnation !== state.incarnation) return [state, "hand out"]
-  if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, "hand out"]
-  if (place.epoch !== state.epoch) return [state, "drop"]
-  const isLapsed = now >= state.leaseUntil
-  if (isLapsed && state.acknowledge === "processed") {
-    return [{ ...state, accepted: state.delivered, epoch: state.epoch + 1 }, "lapsed"]
+export const lapse = (state: State): State => ({ ...state, accepted: state.delivered, epoch: state.epoch + 1 })
+
+/**
+ * Notes that an element was handed out, and says whether it must be marked: the lease has run out, and the feeder does
+ * not know that it was accepted.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const handOut = (state: State, place: Place, now: number): readonly [state: State, isMarked: boolean] => {
+  if (place.incarnation !== state.incarnation) return [state, false]
+  if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, false]
+  const next: State = {
+    ...state,
+    accepted: Math.max(state.accepted, place.sequence),
+    delivered: place.sequence,
+    deliveredBytes: state.deliveredBytes + place.bytes
   }
-  const next = { ...state, delivered: place.sequence, deliveredBytes: state.deliveredBytes + place.bytes }
-  return [next, isLapsed && place.sequence > state.confirmed ? "hand out marked" : "hand out"]
+  return [next, now >= state.leaseUntil && place.sequence > state.confirmed]
 }
 
 /**
@@ -324,6 +345,8 @@ const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number
       return batch(hear(state, frame.heard), frame, link)
     case "Ping":
       return [hear(state, frame.heard), []]
+    case "Flush":
+      return [{ ...hear(state, frame.heard), flushedTo: frame.last }, []]
     case "End":
       return frame.last < state.accepted
         ? violation(state, link, `End at ${frame.last}, but ${state.accepted} were accepted`)
@@ -375,7 +398,7 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     sequence: state.accepted + 1,
     bytes: frame.elementBytes
   }
-  return [{ ...state, accepted: last }, [{ _tag: "Admit", batch: frame, from, first }]]
+  return [{ ...state, accepted: last, flushedTo: undefined }, [{ _tag: "Admit", batch: frame, from, first }]]
 }
 
 const violation = (state: State, link: number, detail: string): Step => refuse(link, state, "invalid", detail)
@@ -392,7 +415,7 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
 
 const report = (state: State, room: Room, now: number): readonly [State, Progress] => {
   const number = state.report + 1
-  const byRoom = room.pulled + room.room
+  const byRoom = (room.collecting ? state.accepted : state.delivered) + room.elements
   const creditTo = Math.max(
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom

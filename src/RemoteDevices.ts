@@ -163,7 +163,16 @@ export interface Batch {
 export const Ping = Schema.TaggedStruct("Ping", { heard: Schema.Natural })
 
 /**
- * Nothing follows sequence `last` in this session: the feed has ended.
+ * Nothing follows sequence `last` for now: the device does not wait to fill a batch. More may follow, if elements come
+ * back from somewhere.
+ *
+ * @category protocol
+ * @since 0.1.0
+ */
+export const Flush = Schema.TaggedStruct("Flush", { last: Schema.Natural, heard: Schema.Natural })
+
+/**
+ * Nothing follows sequence `last` in this session, and nothing is out anywhere: the feed has ended.
  *
  * @category protocol
  * @since 0.1.0
@@ -184,7 +193,7 @@ export const Bye = Schema.TaggedStruct("Bye", {})
  * @category protocol
  * @since 0.1.0
  */
-export type FeederFrame = Hello | Batch | typeof Ping.Type | typeof End.Type | typeof Bye.Type
+export type FeederFrame = Hello | Batch | typeof Ping.Type | typeof Flush.Type | typeof End.Type | typeof Bye.Type
 
 /**
  * The device answers a `Hello`. `device` is its incarnation: another number means another process, whose memory holds

@@ -198,20 +198,19 @@ class History {
   push(f: number, d: number): void {
     const source = this.sources[f]!
     const { state } = source.remotes[d]!
-    const credit = FeedSession.credit(state, 10)
-    if (credit <= 0 || source.queue.length === 0) return
-    const items = source.queue.splice(0, 1 + this.random.below(Math.min(credit, 5)))
+    const credit = FeedSession.credit(state)
+    const most = Math.min(credit.elements, Math.floor(credit.bytes / 10), 5)
+    if (most <= 0 || source.queue.length === 0) return
+    const items = source.queue.splice(0, 1 + this.random.below(most))
     if (items.some((item) => item.attempt > 1000)) this.fail("an element comes back for ever")
     this.feed(f, d, { _tag: "Push", items })
   }
 
   // --- the device's side -------------------------------------------------------------------------------------------
 
-  room(d: number, f: number): HostSession.Room {
-    const device = this.devices[d]!
-    const host = device.hosts.get(f)
+  room(): HostSession.Room {
     const share = Math.max(1, Math.floor(capacity / this.options.feeders))
-    return { pulled: host?.delivered ?? 0, room: share, bytes: windowBytes, unsettled: capacity + 3 }
+    return { collecting: false, elements: share, bytes: windowBytes, unsettled: capacity + 3 }
   }
 
   host(d: number, f: number, input: HostSession.Input): void {
@@ -270,16 +269,19 @@ class History {
     const entry = device.queue.shift()
     if (entry === undefined) return
     const host = device.hosts.get(entry.feeder)!
-    const [state, verdict] = HostSession.handOut(host, entry.place, this.now + device.skew)
-    device.hosts.set(entry.feeder, state)
+    const now = this.now + device.skew
+    const verdict = HostSession.verdict(host, entry.place, now)
     this.log.push(`${this.now} device ${d} ${verdict} f${entry.feeder} #${entry.ordinal} attempt ${entry.attempt}`)
     if (verdict === "lapsed") {
-      const link = this.links.find((link) => link.id === state.link)
+      device.hosts.set(entry.feeder, HostSession.lapse(host))
+      const link = this.links.find((link) => link.id === host.link)
       if (link !== undefined) link.deviceKnows = true
-      this.host(d, entry.feeder, { _tag: "Lost", link: state.link ?? -1 })
+      this.host(d, entry.feeder, { _tag: "Lost", link: host.link ?? -1 })
     }
-    if (verdict === "drop" || verdict === "lapsed") return
-    const isMarked = verdict === "hand out marked" || entry.attempt > 1
+    if (verdict !== "hand out") return
+    const [state, isDoubtful] = HostSession.handOut(host, entry.place, now)
+    device.hosts.set(entry.feeder, state)
+    const isMarked = isDoubtful || entry.attempt > 1
     const key = `${entry.feeder}/${entry.place.incarnation}/${entry.ordinal}`
     const given = this.given.get(key) ?? { count: 0, unmarked: 0, settled: 0 }
     if (given.count > 0 && !isMarked) this.fail(`law 4: ${key} is delivered a second time, unmarked`)
@@ -320,16 +322,7 @@ class History {
           this.host(link.device, link.feeder, { _tag: "Lost", link: link.id })
         }
       } else if (frame._tag === "Hello") {
-        const room = this.room(link.device, link.feeder)
-        const fresh = frame.session !== device.hosts.get(link.feeder)?.session ||
-          frame.incarnation !== device.hosts.get(link.feeder)?.incarnation
-        this.host(link.device, link.feeder, {
-          _tag: "Hello",
-          frame,
-          link: link.id,
-          room: fresh ? { ...room, pulled: 0 } : room,
-          now
-        })
+        this.host(link.device, link.feeder, { _tag: "Hello", frame, link: link.id, room: this.room(), now })
       } else {
         this.host(link.device, link.feeder, { _tag: "Received", frame, link: link.id })
       }
@@ -440,7 +433,7 @@ class History {
       if (!device.isFrozen) this.settle(d, result)
     } else if (roll < 0.92) {
       if (!device.isFrozen && device.hosts.has(f)) {
-        this.host(d, f, { _tag: "Report", room: this.room(d, f), now: this.now + device.skew })
+        this.host(d, f, { _tag: "Report", room: this.room(), now: this.now + device.skew })
       }
     } else if (roll < 0.96) {
       this.now += random.next() < 0.05 && faults ? random.below(lease * 3) : random.below(lease / 20)

@@ -1,0 +1,103 @@
+/**
+ * The account of a feeder: every element it generated, in exactly one class.
+ *
+ * `generated = queued + leased + held + delivered + heldByDead + dead + dropped`, at any moment.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * The account of one device.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeviceLedger {
+  readonly device: string
+  /** Out at the device and not acknowledged as declared; `inDoubt` of them on a link that broke. */
+  readonly leased: number
+  readonly inDoubt: number
+  /** Acknowledged as accepted, and not yet handed to a consumer. */
+  readonly held: number
+  /** Acknowledged as accepted, and gone with a device that died. */
+  readonly heldByDead: number
+  /** Elements the device's queue has taken, those that came back later included. */
+  readonly accepted: number
+  /** Handed to a consumer (`accepted` feeds) or finished by it (`processed` feeds). */
+  readonly delivered: number
+  /** Elements acknowledged that had been given before, marked. */
+  readonly redelivered: number
+  /** Refused for good by a consumer. */
+  readonly dead: number
+}
+
+/**
+ * The account of a feeder.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Ledger {
+  /** Elements that its queue has admitted. */
+  readonly generated: number
+  /** In the local queue, in the feeder's hands, or waiting to be fed again. */
+  readonly queued: number
+  readonly leased: number
+  readonly inDoubt: number
+  readonly held: number
+  /** Delivered to consumers, here or at a device. */
+  readonly delivered: number
+  readonly heldByDead: number
+  readonly dead: number
+  readonly dropped: number
+  readonly accepted: number
+  readonly redelivered: number
+  /** Generated and in no class: always 0. */
+  readonly lost: number
+  readonly devices: ReadonlyArray<DeviceLedger>
+}
+
+/**
+ * Sums up: what was generated, what is queued, what this process took itself, and the devices' accounts.
+ *
+ * **Example** (An account that sums)
+ *
+ * ```ts import.meta.vitest
+ * import { Ledger } from "effect-feeder"
+ *
+ * const ledger = Ledger.make({ generated: 5, queued: 2, taken: 3, devices: [] })
+ *
+ * ledger.delivered // => 3
+ * ledger.lost // => 0
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (facts: {
+  readonly generated: number
+  readonly queued: number
+  readonly taken: number
+  readonly devices: ReadonlyArray<DeviceLedger>
+}): Ledger => {
+  const sum = (key: Exclude<keyof DeviceLedger, "device">) =>
+    facts.devices.reduce((total, device) => total + device[key], 0)
+  const classes = {
+    queued: facts.queued,
+    leased: sum("leased"),
+    held: sum("held"),
+    delivered: facts.taken + sum("delivered"),
+    heldByDead: sum("heldByDead"),
+    dead: sum("dead"),
+    dropped: 0
+  }
+  return {
+    generated: facts.generated,
+    ...classes,
+    inDoubt: sum("inDoubt"),
+    accepted: sum("accepted"),
+    redelivered: sum("redelivered"),
+    lost: facts.generated - Object.values(classes).reduce((total, count) => total + count, 0),
+    devices: facts.devices
+  }
+}

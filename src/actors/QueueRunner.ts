@@ -1,0 +1,176 @@
+/**
+ * Runs one source into a queue: pulls what the source gives, checks it, and offers it.
+ *
+ * What a runner has pulled and not yet seen admitted stays in its hand when it is interrupted, so that the next run
+ * goes on with it.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Pull from "effect/Pull"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { ElementInvalid } from "../BatchCodec.ts"
+import { CurrentFeeder } from "../Feed.ts"
+import type { QueueClosed } from "../FeedQueue.ts"
+
+/**
+ * Where elements come from: an effect that is run again and again and ends the source by failing with `Cause.Done`, a
+ * Stream, an Iterable or an AsyncIterable. A rejection of an AsyncIterable is a `Cause.UnknownError`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Source<A, E = never, R = never> =
+  | Effect.Effect<A, E, R>
+  | Stream.Stream<A, E, R>
+  | Iterable<A>
+  | AsyncIterable<A>
+
+/**
+ * How a source fails.
+ *
+ * @category type-level
+ * @since 0.1.0
+ */
+export type SourceError<S> = S extends Effect.Effect<infer _A, infer E, infer _R> ? Pull.ExcludeDone<E>
+  : S extends Stream.Stream<infer _A, infer E, infer _R> ? E
+  : S extends AsyncIterable<infer _A> ? Cause.UnknownError
+  : never
+
+/**
+ * What a source requires.
+ *
+ * @category type-level
+ * @since 0.1.0
+ */
+export type SourceServices<S> = S extends Effect.Effect<infer _A, infer _E, infer R> ? R
+  : S extends Stream.Stream<infer _A, infer _E, infer R> ? R
+  : never
+
+/**
+ * A source on its way into a queue.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface QueueRunner<out E> {
+  readonly name: string
+  /** Runs until the source ends or fails, or is interrupted; then it can run again. */
+  readonly run: Effect.Effect<void, E | Cause.UnknownError | ElementInvalid | QueueClosed>
+  readonly isDone: () => boolean
+}
+
+/**
+ * Makes a runner. The source is opened at the first run, in `scope`, and closed with it.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <Given, A, E, R>(options: {
+  readonly name: string
+  readonly source: Source<Given, E, R>
+  /** Elements pulled at once from an Iterable. */
+  readonly pullSize: number
+  /** The elements in what the source gives, checked. */
+  readonly read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid>
+  readonly offer: (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) => Effect.Effect<void, QueueClosed>
+  readonly feeder: string
+  readonly scope: Scope.Scope
+  readonly context: Context.Context<R>
+}): QueueRunner<E> => {
+  /** Pulled and not read yet; read and not admitted yet. */
+  let pulled: ReadonlyArray<Given> = []
+  let hand: ReadonlyArray<A> = []
+  let isDone = false
+  let opened: Chunks<Given, E, R> | undefined
+
+  const open = Effect.suspend(() =>
+    opened !== undefined
+      ? Effect.succeed(opened)
+      : Effect.map(toPull(options.source, options.pullSize), (pull) => opened = pull)
+  ).pipe(Scope.provide(options.scope))
+
+  const offerHand: Effect.Effect<void, QueueClosed> = Effect.suspend(() =>
+    options.offer(hand, (count) => {
+      hand = hand.slice(count)
+    })
+  )
+
+  /** Reads what was pulled, up to an invalid element: the ones before it are fed first, the ones after it next time. */
+  const readPulled: Effect.Effect<void, ElementInvalid> = Effect.suspend(() => {
+    const elements: Array<A> = []
+    for (let i = 0; i < pulled.length; i++) {
+      const read = options.read(pulled[i]!)
+      if (Result.isFailure(read)) {
+        if (elements.length === 0) {
+          pulled = pulled.slice(i + 1)
+          return Effect.fail(read.failure)
+        }
+        pulled = pulled.slice(i)
+        hand = elements
+        return Effect.void
+      }
+      for (const element of read.success) elements.push(element)
+    }
+    pulled = []
+    hand = elements
+    return Effect.void
+  })
+
+  const run = Effect.flatMap(open, (pull) =>
+    Effect.forever(
+      Effect.suspend((): Effect.Effect<void, E | Cause.Done<unknown> | Cause.UnknownError | ElementInvalid | QueueClosed, R> =>
+        hand.length > 0
+          ? offerHand
+          : pulled.length > 0
+          ? readPulled
+          : Effect.map(pull, (given) => {
+            pulled = given
+          })
+      ),
+      { disableYield: true }
+    )).pipe(
+      Pull.catchDone(() =>
+        Effect.sync(() => {
+          isDone = true
+        })
+      ),
+      Effect.provideService(CurrentFeeder, options.feeder),
+      Effect.provideContext(options.context)
+    )
+
+  return { name: options.name, run, isDone: () => isDone }
+}
+
+/** What a source gives, until it fails with `Cause.Done`. */
+type Chunks<A, E, R> = Effect.Effect<ReadonlyArray<A>, E | Cause.UnknownError | Cause.Done<unknown>, R>
+
+const toPull = <A, E, R>(
+  source: Source<A, E, R>,
+  pullSize: number
+): Effect.Effect<Chunks<A, E, R>, never, R | Scope.Scope> => {
+  if (Effect.isEffect(source)) return Effect.succeed(Effect.map(source, (element) => [element]))
+  if (Stream.isStream(source)) return Stream.toPull(source)
+  if (Predicate.hasProperty(source, Symbol.asyncIterator)) {
+    return Stream.toPull(
+      Stream.fromAsyncIterable(source, (cause) => new Cause.UnknownError(cause, "the source's iterator failed"))
+    )
+  }
+  return Effect.sync(() => {
+    const iterator = source[Symbol.iterator]()
+    return Effect.suspend(() => {
+      const elements: Array<A> = []
+      while (elements.length < pullSize) {
+        const next = iterator.next()
+        if (next.done === true) break
+        elements.push(next.value)
+      }
+      return elements.length === 0 ? Cause.done() : Effect.succeed(elements)
+    })
+  })
+}

@@ -1,0 +1,321 @@
+/**
+ * Moves elements from a feeder's queue to one device.
+ *
+ * What it knows of the device is a `FeedSession`; this module gives that state machine links, a clock, the queue and
+ * the retry budget. It is a supervised fiber: `run` lasts until the feed has ended at the device, or the device has
+ * failed.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import type * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { FeedQueue } from "../FeedQueue.ts"
+import * as FeedSession from "../FeedSession.ts"
+import type { FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
+import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
+
+const TypeId = "~effect-feeder/actors/RemoteFeed"
+
+/**
+ * A device cannot be fed any more: it refused the feed, or its budget of failures is spent. `cause` is the last
+ * failure.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DeviceFailed extends Schema.Error<DeviceFailed>(`${TypeId}/DeviceFailed`)({
+  _tag: Schema.tag("DeviceFailed"),
+  device: Schema.String,
+  failures: Schema.Natural,
+  cause: Schema.Union([DeviceLost, FeedRefused])
+}) {
+  override get message(): string {
+    return `device ${this.device} has failed after ${this.failures} failure(s): ${this.cause.message}`
+  }
+}
+
+/**
+ * What a remote feed needs of its feeder. The members that end in `Unsafe` act at once.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Owner<A> {
+  readonly queue: FeedQueue<FeedSession.Item<A>>
+  /** Elements that left the queue are at the device now, or back at the front of the queue. */
+  readonly pushedUnsafe: (count: number) => void
+  readonly putBackUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
+  /** Elements a device was given and did not finish. */
+  readonly givenBackUnsafe: (
+    device: string,
+    items: ReadonlyArray<FeedSession.Item<A>>,
+    afterMillis: number,
+    cause: string
+  ) => void
+  readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string) => void
+  readonly changedUnsafe: () => void
+  readonly now: () => number
+}
+
+/**
+ * A remote feed: see the module.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RemoteFeed<A> {
+  readonly device: string
+  readonly state: () => FeedSession.State<A>
+  /** The last failure and how many there were in this run. */
+  readonly failures: () => { readonly count: number; readonly last: DeviceLost | FeedRefused | undefined }
+  readonly run: Effect.Effect<void, DeviceFailed>
+  /** The queue may have elements again, after it was closed and drained. */
+  readonly wakeUnsafe: () => void
+  /** The device need not wait for more to fill a batch. */
+  readonly flushUnsafe: () => void
+  /** The feed ends when everything out is acknowledged. */
+  readonly drainUnsafe: () => void
+}
+
+/**
+ * The retry budget of a device: any Schedule. It is stepped with each failure.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Tolerator = Schedule.Schedule<unknown, DeviceLost | FeedRefused>
+
+/** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
+const frameBytes = 1024 * 1024
+
+/**
+ * Makes the remote feed of one device.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A>(options: {
+  readonly config: FeedSession.Config<A>
+  readonly info: FeedInfo
+  readonly devices: RemoteDevices["Service"]
+  readonly tolerate: Tolerator
+  readonly owner: Owner<A>
+}): RemoteFeed<A> => {
+  const { config, owner } = options
+  const device = config.device
+  let state = FeedSession.make(config)
+  /** The link in use: frames to be sent in order, and what wakes its fibers. */
+  const frames: Array<FeederFrame> = []
+  const work = Latch.makeUnsafe(false)
+  const free = Latch.makeUnsafe(false)
+  let isClosing = false
+  let lost: DeviceLost | undefined
+  let failure: DeviceLost | FeedRefused | undefined
+  let last: DeviceLost | FeedRefused | undefined
+  let failures = 0
+  /** Links tried since the device was last heard of. */
+  let resumes = 0
+
+  const apply = (input: FeedSession.Input<A>): void => {
+    const [next, outputs] = FeedSession.step(state, input)
+    state = next
+    if (state.phase === "Live") resumes = 0
+    for (const output of outputs) {
+      switch (output._tag) {
+        case "Send":
+          frames.push(output.frame)
+          break
+        case "CloseLink":
+          isClosing = true
+          break
+        case "GiveBack":
+          owner.givenBackUnsafe(device, output.items, output.afterMillis, output.cause)
+          break
+        case "Rejected":
+          owner.rejectedUnsafe(device, output.item, output.cause)
+          break
+        case "Reclaimed":
+          failure = lost ?? new DeviceLost({ device, fate: output.fate, cause: new Error("its lease has run out") })
+          break
+        case "Failed":
+          failure = new FeedRefused({ device, reason: output.reason, detail: output.detail })
+          break
+      }
+    }
+    work.openUnsafe()
+    free.openUnsafe()
+    owner.changedUnsafe()
+  }
+
+  // --- one link ------------------------------------------------------------------------------------------------------
+
+  /** Sends what is to be sent, and ends once the link is to be closed. */
+  const write = (link: Link): Effect.Effect<void, DeviceLost> => {
+    const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
+      const frame = frames.shift()
+      if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
+      if (isClosing) return Effect.void
+      work.closeUnsafe()
+      free.openUnsafe()
+      return Effect.flatMap(work.await, () => turn)
+    })
+    return turn
+  }
+
+  const read = (link: Link): Effect.Effect<never, DeviceLost> =>
+    Effect.forever(
+      Effect.map(link.receive, (frame) => apply({ _tag: "Received", frame, now: owner.now() })),
+      { disableYield: true }
+    )
+
+  /** Takes what is there when the link is free and there is credit. What does not fit goes back. */
+  const pump: Effect.Effect<never> = Effect.uninterruptibleMask((restore) => {
+    const turn: Effect.Effect<never> = Effect.suspend(() => {
+      const { bytes, elements } = FeedSession.credit(state)
+      if (frames.length > 0 || elements <= 0 || bytes <= 0) {
+        free.closeUnsafe()
+        return Effect.flatMap(restore(free.await), () => turn)
+      }
+      const taken = Effect.catchTag(restore(owner.queue.takeAvailable(elements)), "QueueEnded", () => {
+        // The queue is closed and drained, but what is given back may still come.
+        free.closeUnsafe()
+        return Effect.as(restore(free.await), [])
+      })
+      return Effect.flatMap(taken, (items) => {
+        const count = fitting(items)
+        if (count < items.length) owner.putBackUnsafe(items.slice(count))
+        if (count > 0) {
+          owner.pushedUnsafe(count)
+          apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items })
+        }
+        return turn
+      })
+    })
+    return turn
+  })
+
+  /** How many of the items may be sent in one frame now. */
+  const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): number => {
+    const credit = FeedSession.credit(state)
+    let count = Math.min(items.length, credit.elements)
+    const most = Math.min(credit.bytes, frameBytes)
+    while (count > 0) {
+      const { byteLength } = config.chunk(items.slice(0, count).map((item) => item.element))
+      if (Math.ceil(byteLength / count) * count <= most) return count
+      // One element that is larger than a frame is a frame of its own.
+      if (count === 1) return byteLength <= credit.bytes ? 1 : 0
+      count = Math.max(1, Math.min(count - 1, Math.floor(count * most / byteLength)))
+    }
+    return 0
+  }
+
+  const tick = Effect.sync(() => apply({ _tag: "Tick", now: owner.now() }))
+  const interval = config.leaseMillis / 4
+  const ticks = Effect.forever(Effect.andThen(Effect.sleep(interval), tick))
+
+  const isLinked = () => state.phase === "Opening" || state.phase === "Live" || state.phase === "Draining"
+
+  const use = (link: Link): Effect.Effect<void, DeviceLost> =>
+    Effect.suspend(() => {
+      apply({ _tag: "Opened", now: owner.now() })
+      return Effect.raceAllFirst([write(link), read(link), pump, ticks])
+    }).pipe(
+      Effect.onInterrupt(() => {
+        apply({ _tag: "Stop" })
+        return isClosing ? Effect.ignore(Effect.timeoutOption(write(link), "1 second")) : Effect.void
+      })
+    )
+
+  const attempt: Effect.Effect<void, never> = Effect.suspend(() => {
+    frames.length = 0
+    isClosing = false
+    lost = undefined
+    failure = undefined
+    return options.devices.open(device, options.info).pipe(
+      Effect.timeoutOrElse({
+        duration: config.leaseMillis,
+        orElse: () => Effect.fail(new DeviceLost({ device, fate: "unknown", cause: new Error("opening it timed out") }))
+      }),
+      Effect.flatMap(use),
+      Effect.scoped,
+      Effect.catch((error) =>
+        Effect.sync(() => {
+          if (error._tag === "FeedRefused") {
+            apply({ _tag: "Refused", reason: error.reason, detail: error.detail })
+          } else {
+            lost = error
+            apply({ _tag: "Lost", fate: error.fate, now: owner.now() })
+          }
+        })
+      ),
+      Effect.andThen(Effect.sync(() => {
+        if (isLinked()) apply({ _tag: "Lost", fate: "unknown", now: owner.now() })
+      }))
+    )
+  })
+
+  // --- links, one after the other ------------------------------------------------------------------------------------
+
+  /** Waits, and keeps looking at the clock: a lease, or a drain, may end meanwhile. */
+  const pause = (millis: number): Effect.Effect<void> => {
+    const until = owner.now() + millis
+    const { phase } = state
+    const turn: Effect.Effect<void> = Effect.suspend(() => {
+      const left = until - owner.now()
+      if (left <= 0 || state.phase !== phase) return Effect.void
+      return Effect.andThen(Effect.sleep(Math.min(left, interval)), Effect.andThen(tick, turn))
+    })
+    return turn
+  }
+
+  const run: Effect.Effect<void, DeviceFailed> = Effect.gen(function*() {
+    const budget = yield* Schedule.toStep(options.tolerate)
+    failures = 0
+    failure = undefined
+    while (state.phase !== "Ended") {
+      if (failure === undefined) yield* attempt
+      if (failure !== undefined) {
+        const cause: DeviceLost | FeedRefused = failure
+        last = cause
+        failures++
+        const delay = state.phase === "Failed" ? Option.none() : yield* delayOf(budget(owner.now(), cause))
+        if (Option.isNone(delay)) {
+          apply({ _tag: "GiveUp" })
+          return yield* new DeviceFailed({ device, failures, cause })
+        }
+        failure = undefined
+        yield* pause(Duration.toMillis(delay.value))
+      } else if (state.phase === "Resuming") {
+        yield* pause(Math.min(1000, 20 * 2 ** resumes++))
+      } else if (state.phase === "Idle") {
+        yield* pause(250)
+      }
+    }
+  })
+
+  return {
+    device,
+    state: () => state,
+    failures: () => ({ count: failures, last }),
+    wakeUnsafe: () => free.openUnsafe(),
+    run,
+    flushUnsafe: () => {
+      if (state.phase === "Live" && state.flushedAt !== state.sent) apply({ _tag: "Flush" })
+    },
+    drainUnsafe: () => {
+      if (state.drainingSince === undefined) apply({ _tag: "Drain", now: owner.now() })
+    }
+  }
+}
+
+/** How long a schedule wants to wait; none when it has ended, or fails: then the failure is not tolerated. */
+const delayOf = <X, E>(
+  step: Pull.Pull<readonly [X, Duration.Duration], E, unknown>
+): Effect.Effect<Option.Option<Duration.Duration>> =>
+  Effect.map(Effect.exit(step), (exit) => Exit.isSuccess(exit) ? Option.some(exit.value[1]) : Option.none())

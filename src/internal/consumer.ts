@@ -1,0 +1,257 @@
+/**
+ * The consumer's loops and streams over a hosted feed.
+ */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type {
+  BatchDelivery,
+  Consumed,
+  ElementSchema,
+  Feed,
+  FeedsItself,
+  Given,
+  Handed,
+  Host,
+  Hosted,
+  Leased,
+  OutcomeOf,
+  Outcomes,
+  Reject,
+  Remainder,
+  Retry,
+  TakeOptions
+} from "../Feed.ts"
+import type { QueueEnded } from "../FeedQueue.ts"
+import type { Acknowledge, Result } from "../RemoteDevices.ts"
+import { done } from "../RemoteDevices.ts"
+
+type Outcome = Retry | Reject | Outcomes
+
+const isOutcome = (u: unknown): u is Outcome =>
+  typeof u === "object" && u !== null && "_tag" in u &&
+  (u._tag === "Retry" || u._tag === "Reject" || u._tag === "Outcomes")
+
+const givenBack = (cause: string): Result => ({ _tag: "Retry", afterMillis: 0, cause })
+
+const toResult = (outcome: { readonly _tag: "Done" } | Retry | Reject): Result => {
+  switch (outcome._tag) {
+    case "Done":
+      return done
+    case "Retry":
+      return { _tag: "Retry", afterMillis: outcome.afterMillis, cause: outcome.cause }
+    case "Reject":
+      return { _tag: "Reject", cause: outcome.cause }
+  }
+}
+
+const resultsOf = (outcome: Outcome): (index: number) => Result => {
+  if (outcome._tag !== "Outcomes") {
+    const result = toResult(outcome)
+    return () => result
+  }
+  return (index) => {
+    const one = outcome.outcomes[index]
+    return one === undefined ? givenBack("the batch's outcomes do not cover it") : toResult(one)
+  }
+}
+
+/** What a loop is made of: what it takes, how it presents it, and what it runs for it. */
+interface Loop<A, B> {
+  readonly take: TakeOptions
+  readonly concurrency: number
+  readonly remainder: Remainder
+  readonly present: (elements: ReadonlyArray<A>) => B
+}
+
+/** The values and the real size of what was taken; none when a short remainder is dropped. */
+const shape = <A, B>(loop: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B | undefined => {
+  const elements = handed.map((one) => one.element)
+  const isShort = loop.take.within === undefined && elements.length < loop.take.n
+  if (isShort && loop.remainder === "drop") return undefined
+  if (isShort && loop.remainder === "pad") {
+    const last = elements.at(-1)
+    while (last !== undefined && elements.length < loop.take.n) elements.push(last)
+  }
+  return loop.present(elements)
+}
+
+const dropped: Result = { _tag: "Reject", cause: "the last batch was short, and remainders are dropped" }
+
+const runLoop = <A, B, E, R, E2>(
+  hosted: Hosted<A>,
+  loop: Loop<A, B>,
+  f: (value: B, handed: ReadonlyArray<Handed<A>>) => Effect.Effect<unknown, E, R>,
+  /** The outcome in a cause, or the cause to end the loop with. */
+  read: (cause: Cause.Cause<E>) => Outcome | Cause.Cause<E2>
+): Effect.Effect<Consumed, E2 | FeedsItself, R> => {
+  const counts = { done: 0, retried: 0, rejected: 0, fenced: 0 }
+  const settle = (handed: ReadonlyArray<Handed<A>>, resultOf: (index: number) => Result) =>
+    Effect.map(
+      hosted.settle(handed, (index) => {
+        const result = resultOf(index)
+        if (result._tag === "Done") counts.done++
+        else if (result._tag === "Retry") counts.retried++
+        else counts.rejected++
+        return result
+      }),
+      (fenced) => {
+        counts.fenced += fenced
+      }
+    )
+  const turn = Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(restore(hosted.take(loop.take)), (handed): Effect.Effect<void, E2, R> => {
+      const value = shape(loop, handed)
+      if (value === undefined) return settle(handed, () => dropped)
+      return Effect.flatMap(Effect.exit(restore(Effect.suspend(() => f(value, handed)))), (exit) => {
+        if (Exit.isSuccess(exit)) return settle(handed, () => done)
+        const outcome = read(exit.cause)
+        return Cause.isCause(outcome)
+          ? Effect.andThen(settle(handed, () => givenBack(Cause.pretty(outcome))), Effect.failCause(outcome))
+          : settle(handed, resultsOf(outcome))
+      })
+    })
+  )
+  const worker: Effect.Effect<void, E2 | FeedsItself, R> = Effect.catchTag(
+    Effect.forever(turn, { disableYield: true }),
+    "QueueEnded",
+    () => Effect.void
+  )
+  const workers = loop.concurrency === 1
+    ? worker
+    : Effect.forEach(Array.from({ length: loop.concurrency }), () => worker, {
+      concurrency: "unbounded",
+      discard: true
+    })
+  return Effect.scoped(
+    Effect.andThen(hosted.expect(loop.take.n * loop.concurrency), Effect.as(finishIfLeaving(hosted, workers), counts))
+  )
+}
+
+/** Lets an interrupted loop finish what the process holds, when the process is leaving and not told to end at once. */
+const finishIfLeaving = <A, E, R>(
+  hosted: Hosted<A>,
+  loop: Effect.Effect<void, E, R>
+): Effect.Effect<void, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.forkChild(Effect.interruptible(loop), { startImmediately: true }), (fiber) =>
+      restore(Fiber.join(fiber)).pipe(
+        Effect.onInterrupt(() =>
+          Effect.flatMap(hosted.isLeaving, (isLeaving) =>
+            (isLeaving ? Effect.raceFirst(Fiber.await(fiber), hosted.awaitAbandoned) : Effect.void).pipe(
+              Effect.andThen(Fiber.interrupt(fiber))
+            ))
+        )
+      ))
+  )
+
+const leasedStream = <A, B, B2>(
+  hosted: Hosted<A>,
+  loop: Loop<A, B>,
+  give: (value: B, leased: Leased<B>) => B2
+): Effect.Effect<Stream.Stream<B2, FeedsItself>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+      const open = new Set<ReadonlyArray<Handed<A>>>()
+      yield* hosted.expect(loop.take.n)
+      yield* Effect.addFinalizer(() =>
+        Effect.forEach(open, (handed) => hosted.settle(handed, () => givenBack("the stream ended")), { discard: true })
+      )
+      const settle = (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) =>
+        Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, result)) : Effect.void)
+      const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(hosted.take(loop.take), (handed) => {
+        open.add(handed)
+        const value = shape(loop, handed)
+        if (value === undefined) return Effect.andThen(settle(handed, () => dropped), next)
+        return Effect.succeed(give(value, {
+          value,
+          deliveries: handed.map((one) => one.delivery),
+          acknowledge: settle(handed, () => done),
+          settle: (outcome) => settle(handed, resultsOf(outcome))
+        }))
+      })
+      return Stream.fromPull(Effect.succeed(next.pipe(
+        Effect.map((value): readonly [B2] => [value]),
+        Effect.catchTag("QueueEnded", () => Cause.done())
+      )))
+  })
+
+/** The consumer's members of a feed. */
+export const make = <Name extends string, S extends ElementSchema, Ack extends Acknowledge, B>(
+  host: Context.Key<Host<Name>, Hosted<S["Type"]>>,
+  acknowledge: Ack,
+  stack: (elements: ReadonlyArray<S["Type"]>) => B
+): Members<Name, S, Ack, B> => {
+  type A = S["Type"]
+  const read = <E>(cause: Cause.Cause<E>): Outcome | Cause.Cause<Exclude<E, OutcomeOf<Ack>>> => {
+    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+    if (acknowledge === "processed" && isOutcome(error)) return error
+    // No outcome of a processed feed is left in it, which is all that OutcomeOf takes away.
+    return cause as Cause.Cause<Exclude<E, OutcomeOf<Ack>>>
+  }
+  const one = (elements: ReadonlyArray<A>): A => elements[0]
+  // Ack decides which of the two a consumer is given; the branch below is that decision.
+  const given = <V>(value: V, leased: Leased<V>): Given<Ack, V> =>
+    (acknowledge === "processed" ? leased : value) as Given<Ack, V>
+  const stream = <V>(loop: Loop<A, V>): Stream.Stream<Given<Ack, V>, FeedsItself, Host<Name>> =>
+    Stream.unwrap(Effect.flatMap(Effect.service(host), (hosted) => leasedStream(hosted, loop, given<V>)))
+  return {
+    forEach: (f, options) =>
+      Effect.flatMap(Effect.service(host), (hosted) =>
+        runLoop(
+          hosted,
+          loopOf(1, one, options),
+          (element, handed) => f(element, handed[0]!.delivery),
+          read
+        )),
+    forEachBatch: (n, f, options) =>
+      Effect.flatMap(Effect.service(host), (hosted) =>
+        runLoop(
+          hosted,
+          loopOf(n, stack, options),
+          (batch, handed) => f(batch, { size: handed.length, deliveries: handed.map((one) => one.delivery) }),
+          read
+        )),
+    elements: stream(loopOf(1, one)),
+    batches: (n, options) => stream(loopOf(n, stack, options))
+  }
+}
+
+/** What `make` gives, as `Feed` declares it. */
+export type Members<Name extends string, S extends ElementSchema, Ack extends Acknowledge, B> = {
+  readonly forEach: Feed<Name, S, Ack>["forEach"]
+  readonly forEachBatch: <E, R>(
+    n: number,
+    f: (batch: B, delivery: BatchDelivery) => Effect.Effect<unknown, E, R>,
+    options?: LoopOptions
+  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
+  readonly elements: Feed<Name, S, Ack>["elements"]
+  readonly batches: (
+    n: number,
+    options?: LoopOptions
+  ) => Stream.Stream<Given<Ack, B>, FeedsItself, Host<Name>>
+}
+
+interface LoopOptions {
+  readonly concurrency?: number | undefined
+  readonly within?: Duration.Input | undefined
+  readonly remainder?: Remainder | undefined
+}
+
+const loopOf = <A, B>(
+  n: number,
+  present: (elements: ReadonlyArray<A>) => B,
+  options?: LoopOptions
+): Loop<A, B> => {
+  const concurrency = options?.concurrency ?? 1
+  if (!Number.isSafeInteger(n) || n < 1) throw new RangeError(`a batch has a positive number of elements, got ${n}`)
+  if (!Number.isSafeInteger(concurrency) || concurrency < 1) {
+    throw new RangeError(`concurrency must be a positive integer, got ${concurrency}`)
+  }
+  return { take: { n, within: options?.within }, concurrency, remainder: options?.remainder ?? "emit", present }
+}

@@ -1,0 +1,999 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, Fiber, MutableList, Queue, Schema, Stream } from "effect"
+import * as FeedQueue from "effect-feeder/FeedQueue"
+import * as Scheduler from "effect/Scheduler"
+import { TestClock } from "effect/testing"
+import { type Answer, FeedQueueModel, type Kind } from "./FeedQueueModel.ts"
+
+const { QueueClosed, QueueEnded } = FeedQueue
+
+const ended = (requested: number, left: number) => new QueueEnded({ queue: "feed-queue", requested, left })
+const closed = new QueueClosed({ queue: "feed-queue" })
+
+const start = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+const isWaiting = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() === undefined
+
+/** Gives every woken fiber its turn: enough of them for any script here. */
+const settle = Effect.gen(function*() {
+  for (let turn = 0; turn < 60; turn++) yield* Effect.yieldNow
+})
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+
+const filled = (capacity: number, elements: ReadonlyArray<number>) =>
+  Effect.tap(FeedQueue.make<number>({ capacity }), (queue) => queue.offerAll(elements))
+
+type Operation = Effect.Effect<number | ReadonlyArray<number> | void, FeedQueue.QueueClosed | FeedQueue.QueueEnded>
+type Running = Fiber.Fiber<Effect.Success<Operation>, Effect.Error<Operation>>
+
+const answerOf = (fiber: Running): Answer | undefined => {
+  const exit = fiber.pollUnsafe()
+  if (exit === undefined) return undefined
+  if (Exit.isSuccess(exit)) {
+    if (exit.value === undefined) return { _tag: "Done" }
+    return {
+      _tag: "Taken",
+      elements: typeof exit.value === "number" ? [exit.value] : exit.value as ReadonlyArray<number>
+    }
+  }
+  if (Cause.hasInterruptsOnly(exit.cause)) return { _tag: "Interrupted" }
+  const error = Cause.squash(exit.cause)
+  if (error instanceof QueueClosed) return { _tag: "Closed" }
+  if (error instanceof QueueEnded) return { _tag: "Ended", requested: error.requested, left: error.left }
+  throw error
+}
+
+describe("FeedQueue", () => {
+  describe("the reference's cases", () => {
+    it.effect("66, 72, 74, 75: elements leave in the order they came, and the size follows", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10 })
+        assert.strictEqual(yield* queue.size, 0)
+        yield* queue.offer(1)
+        yield* queue.offerAll([2, 3, 4])
+        assert.strictEqual(yield* queue.size, 4)
+        assert.deepStrictEqual([yield* queue.take, yield* queue.take, yield* queue.take, yield* queue.take], [
+          1,
+          2,
+          3,
+          4
+        ])
+        assert.strictEqual(yield* queue.size, 0)
+      }))
+
+    it.effect("67: several takes at once get an element each", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2, 3])
+        const taken = yield* Effect.all([queue.take, queue.take, queue.take], { concurrency: "unbounded" })
+        assert.deepStrictEqual(taken, [1, 2, 3])
+      }))
+
+    it.effect("68: two queues without a name share nothing", () =>
+      Effect.gen(function*() {
+        const [first, second] = [yield* filled(10, [1]), yield* filled(10, [2])]
+        assert.deepStrictEqual([yield* first.take, yield* second.take], [1, 2])
+      }))
+
+    it.effect("70, 71: ten producers and ten consumers in parallel move each element once", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10 })
+        const takes = yield* start(Effect.all(range(1, 10).map(() => queue.take), { concurrency: "unbounded" }))
+        yield* Effect.forEach(range(1, 10), queue.offer, { concurrency: "unbounded", discard: true })
+        assert.deepStrictEqual((yield* Fiber.join(takes)).toSorted((a, b) => a - b), range(1, 10))
+      }))
+
+    it.effect("73: a consumer that comes first gets the elements in order", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10 })
+        const consumer = yield* start(Effect.all([queue.take, queue.take, queue.take]))
+        yield* Effect.forEach([1, 2, 3], queue.offer)
+        assert.deepStrictEqual(yield* Fiber.join(consumer), [1, 2, 3])
+      }))
+
+    it.effect("76: an empty batch succeeds at once, also on an empty, a full and a closed queue, and moves nothing", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 1 })
+        const empty = Effect.all([
+          queue.takeMany(0),
+          queue.takeUpTo(0),
+          queue.takeAvailable(0),
+          queue.takeWithin(0, "1 second")
+        ])
+        assert.deepStrictEqual(yield* empty, [[], [], [], []])
+        yield* queue.offer(1)
+        yield* queue.offerAll([])
+        assert.deepStrictEqual(yield* empty, [[], [], [], []])
+        yield* queue.close
+        yield* queue.offerAll([])
+        assert.deepStrictEqual(yield* empty, [[], [], [], []])
+        assert.strictEqual(yield* queue.size, 1)
+      }))
+
+    it.effect("77, 78: batches of 4 out of 10 come in order, a single take goes on behind them", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, range(1, 10))
+        assert.deepStrictEqual(yield* queue.takeMany(4), [1, 2, 3, 4])
+        assert.deepStrictEqual(yield* queue.takeUpTo(4), [5, 6, 7, 8])
+        assert.strictEqual(yield* queue.take, 9)
+      }))
+
+    it.effect("83: ten offers of 100 and one batch of 1000, through a capacity of 50", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 50 })
+        yield* start(Effect.forEach(range(0, 9), (k) => queue.offerAll(range(100 * k, 100 * k + 99)), {
+          concurrency: "unbounded"
+        }))
+        assert.deepStrictEqual(yield* queue.takeMany(1000), range(0, 999))
+      }))
+
+    it.effect("84: ten takes of up to 101 share 1000 elements of a closed queue, the last one is short", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1000, range(1, 1000))
+        yield* queue.close
+        const batches = yield* Effect.forEach(range(1, 10), () => queue.takeUpTo(101), { concurrency: "unbounded" })
+        assert.deepStrictEqual(batches.flat(), range(1, 1000))
+        assert.strictEqual(batches[9]!.length, 1000 - 9 * 101)
+      }))
+
+    it.effect("87: a waiting batch gets all of its elements when the last one comes", () =>
+      Effect.gen(function*() {
+        for (const take of ["takeMany", "takeUpTo"] as const) {
+          const queue = yield* filled(10, [1, 2, 3])
+          const batch = yield* start(queue[take](4))
+          yield* settle
+          assert.isTrue(isWaiting(batch))
+          yield* queue.offer(4)
+          assert.deepStrictEqual(yield* Fiber.join(batch), [1, 2, 3, 4])
+        }
+      }))
+
+    it.effect("88: a closed queue gives what it holds, then ends", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2])
+        yield* queue.close
+        assert.deepStrictEqual([yield* queue.take, yield* queue.take], [1, 2])
+        const error = yield* Effect.flip(queue.take)
+        assert.deepStrictEqual(error, ended(1, 0))
+        assert.strictEqual(
+          error.message,
+          "FeedQueue 'feed-queue' is closed and has insufficient elements (requested 1, current size 0)"
+        )
+      }))
+
+    it.effect("89, 94: takes that wait at an empty queue end when it is closed", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10 })
+        const take = yield* start(queue.take)
+        const waiting = yield* Effect.forEach(
+          [queue.takeMany(2), queue.takeUpTo(2), queue.takeAvailable(2), queue.takeWithin(2, "1 hour")],
+          start
+        )
+        yield* settle
+        yield* queue.close
+        assert.deepStrictEqual(yield* Fiber.await(take), Exit.fail(ended(1, 0)))
+        for (const fiber of waiting) assert.deepStrictEqual(yield* Fiber.await(fiber), Exit.fail(ended(2, 0)))
+      }))
+
+    it.effect("90: a batch that closing leaves short ends, and its elements stay at the front", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2, 3, 4])
+        assert.deepStrictEqual(yield* queue.takeMany(3), [1, 2, 3])
+        const batch = yield* start(queue.takeMany(3))
+        yield* settle
+        yield* queue.close
+        assert.deepStrictEqual(yield* Fiber.await(batch), Exit.fail(ended(3, 1)))
+        assert.strictEqual(yield* queue.take, 4)
+      }))
+
+    it.effect("90: closing ends the batch in front and serves the small take behind it", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2])
+        const batch = yield* start(queue.takeMany(3))
+        const small = yield* start(queue.take)
+        yield* settle
+        assert.isTrue(isWaiting(small))
+        yield* queue.close
+        assert.deepStrictEqual(yield* Fiber.await(batch), Exit.fail(ended(3, 2)))
+        assert.strictEqual(yield* Fiber.join(small), 1)
+      }))
+
+    it.effect("91: takeUpTo gives the remainder of a closed queue", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2, 3, 4])
+        assert.deepStrictEqual(yield* queue.takeUpTo(3), [1, 2, 3])
+        const rest = yield* start(queue.takeUpTo(3))
+        yield* settle
+        assert.isTrue(isWaiting(rest))
+        yield* queue.close
+        assert.deepStrictEqual(yield* Fiber.join(rest), [4])
+      }))
+
+    it.effect("95: offers to a closed queue fail", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1])
+        yield* queue.close
+        const error = yield* Effect.flip(queue.offer(2))
+        assert.deepStrictEqual(error, closed)
+        assert.strictEqual(error.message, "FeedQueue 'feed-queue' is closed.")
+        assert.deepStrictEqual(yield* Effect.flip(queue.offerAll([2, 3])), closed)
+        assert.strictEqual(yield* queue.size, 1)
+      }))
+
+    it.effect("96: offers wait at a full queue and go on in order, one taken element at a time", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(4, [1, 2, 3, 4])
+        const one = yield* start(queue.offer(5))
+        const many = yield* start(queue.offerAll([6, 7, 8]))
+        yield* settle
+        assert.isTrue(isWaiting(one) && isWaiting(many))
+        assert.strictEqual(yield* queue.size, 4)
+        assert.strictEqual(yield* queue.take, 1)
+        yield* Fiber.join(one)
+        assert.isTrue(isWaiting(many))
+        assert.deepStrictEqual(yield* queue.takeMany(7), range(2, 8))
+        yield* Fiber.join(many)
+      }))
+
+    it.effect("99: reading the size often takes nothing", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1])
+        for (let i = 0; i < 500; i++) assert.strictEqual(yield* queue.size, 1)
+        assert.strictEqual(yield* queue.take, 1)
+      }))
+
+    it.effect("103: waiting operations can all be interrupted, and the queue stays usable", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 1 })
+        const interrupted = (operations: ReadonlyArray<Operation>) =>
+          Effect.gen(function*() {
+            const fibers: Array<Running> = []
+            for (const operation of operations) fibers.push(yield* start(operation))
+            yield* settle
+            for (const fiber of fibers) yield* Fiber.interrupt(fiber)
+            return fibers.map(answerOf)
+          })
+        const interruption = { _tag: "Interrupted" } as const
+        assert.deepStrictEqual(yield* interrupted([queue.take, queue.takeMany(2)]), [interruption, interruption])
+        yield* queue.offer(1)
+        assert.deepStrictEqual(
+          yield* interrupted([queue.offer(2), queue.offerAll([3, 4]), queue.close]),
+          [interruption, interruption, interruption]
+        )
+        assert.strictEqual(yield* queue.take, 1)
+        yield* queue.offer(5)
+        assert.strictEqual(yield* queue.take, 5)
+      }))
+
+    it.effect("106: any value is an element, undefined too", () =>
+      Effect.gen(function*() {
+        const values = [undefined, null, 0, NaN, "", [], {}, 1n, new Float32Array(2)]
+        const queue = yield* FeedQueue.make<unknown>({ capacity: 9 })
+        yield* queue.offerAll(values)
+        assert.deepStrictEqual(yield* queue.takeMany(9), values)
+      }))
+  })
+
+  describe("lines", () => {
+    it.effect("a small take does not overtake a waiting batch", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const batch = yield* start(queue.takeMany(3))
+        const small = yield* start(queue.take)
+        yield* queue.offerAll([1, 2])
+        yield* settle
+        assert.isTrue(isWaiting(batch) && isWaiting(small))
+        yield* queue.offerAll([3, 4])
+        assert.deepStrictEqual([yield* Fiber.join(batch), yield* Fiber.join(small)], [[1, 2, 3], 4])
+      }))
+
+    it.effect("a newcomer does not slip in between an offer and the waiter it wakes", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const waiter = yield* start(queue.take)
+        yield* queue.offer(1)
+        const newcomer = yield* start(queue.take)
+        yield* queue.offer(2)
+        assert.deepStrictEqual([yield* Fiber.join(waiter), yield* Fiber.join(newcomer)], [1, 2])
+      }))
+
+    it.effect("a newcomer's offer does not slip in before one that waits", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1, [1])
+        const waiter = yield* start(queue.offer(2))
+        assert.strictEqual(yield* queue.take, 1)
+        yield* start(queue.offer(3))
+        assert.deepStrictEqual(yield* queue.takeMany(2), [2, 3])
+        yield* Fiber.join(waiter)
+      }))
+
+    it.effect("bounded: a collecting batch holds n - 1 beyond the capacity, and they do not count as stored", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const batch = yield* start(queue.takeMany(5))
+        yield* queue.offerAll([1, 2, 3, 4])
+        yield* settle
+        assert.deepStrictEqual([queue.sizeUnsafe(), queue.heldUnsafe()], [0, 4])
+        const offers = yield* start(queue.offerAll(range(5, 12)))
+        assert.deepStrictEqual(yield* Fiber.join(batch), range(1, 5))
+        yield* settle
+        assert.deepStrictEqual([queue.sizeUnsafe(), queue.heldUnsafe()], [2, 2])
+        assert.isTrue(isWaiting(offers))
+      }))
+
+    it.effect("restored: interrupting a half-collected batch leaves it in front, over-full, and admits nothing more", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const batch = yield* start(queue.takeMany(5))
+        yield* queue.offerAll([1, 2, 3, 4])
+        yield* Fiber.interrupt(batch)
+        assert.strictEqual(yield* queue.size, 4)
+        const offer = yield* start(queue.offer(5))
+        yield* queue.takeMany(2)
+        yield* settle
+        assert.isTrue(isWaiting(offer))
+        assert.strictEqual(yield* queue.take, 3)
+        yield* Fiber.join(offer)
+        assert.deepStrictEqual(yield* queue.takeMany(2), [4, 5])
+      }))
+
+    it.effect("interrupting the batch in front lets those behind it go on", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(4, [1, 2])
+        const batch = yield* start(queue.takeMany(3))
+        const small = yield* start(queue.takeAvailable(3))
+        yield* settle
+        yield* Fiber.interrupt(batch)
+        assert.deepStrictEqual(yield* Fiber.join(small), [1, 2])
+      }))
+
+    it.effect("an interrupted offerAll reports the prefix that is in the queue", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const counts: Array<number> = []
+        const offer = yield* start(queue.offerAll([1, 2, 3, 4, 5], (count) => counts.push(count)))
+        yield* settle
+        assert.strictEqual(yield* queue.take, 1)
+        yield* settle
+        yield* Fiber.interrupt(offer)
+        assert.deepStrictEqual(counts, [2, 1])
+        assert.deepStrictEqual(yield* queue.takeMany(2), [2, 3])
+      }))
+
+    it.effect("a fiber that is woken may interrupt the one that made it go on, and nothing is lost", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1, [1])
+        let consumer: Fiber.Fiber<unknown, unknown> | undefined
+        yield* start(Effect.andThen(queue.offer(2), Effect.sync(() => consumer?.interruptUnsafe())))
+        const taken: Array<number> = []
+        consumer = yield* Effect.forkChild(
+          Effect.forever(Effect.map(queue.take, (element) => taken.push(element)), { disableYield: true })
+        )
+        yield* Fiber.await(consumer)
+        assert.deepStrictEqual([...taken, ...queue.removeWhereUnsafe(() => true)], [1, 2])
+      }))
+  })
+
+  describe("closing", () => {
+    it.effect("a plain close takes its turn behind the offers that wait, and later ones fail", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1, [1])
+        const before = yield* start(queue.offerAll([2, 3]))
+        const close = yield* start(queue.close)
+        const after = yield* start(queue.offer(4))
+        yield* settle
+        assert.isTrue(isWaiting(before) && isWaiting(close) && isWaiting(after))
+        assert.isFalse(yield* queue.isClosed)
+        assert.deepStrictEqual(yield* queue.takeMany(3), [1, 2, 3])
+        yield* Fiber.join(close)
+        assert.deepStrictEqual(yield* Fiber.await(after), Exit.fail(closed))
+        assert.isTrue(yield* queue.isClosed)
+        yield* queue.close
+      }))
+
+    it.effect("closeNow fails the offers and the close that wait, keeps what is stored, and repeats without error", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1, [1])
+        let admitted = 0
+        const waiting = yield* Effect.forEach([
+          queue.offerAll([2, 3], (count) => admitted += count),
+          queue.close,
+          queue.offer(4)
+        ], start)
+        yield* queue.closeNow
+        for (const fiber of waiting) assert.deepStrictEqual(yield* Fiber.await(fiber), Exit.fail(closed))
+        yield* queue.closeNow
+        assert.strictEqual(admitted, 0)
+        assert.deepStrictEqual(yield* queue.takeUpTo(5), [1])
+      }))
+
+    it.effect("an interrupted close has not closed", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1, [1])
+        yield* start(queue.offer(2))
+        yield* Effect.flatMap(start(queue.close), Fiber.interrupt)
+        assert.deepStrictEqual(yield* queue.takeMany(2), [1, 2])
+        assert.isFalse(yield* queue.isClosed)
+      }))
+  })
+
+  describe("takes", () => {
+    it.effect("takeWithin counts from its first element and gives what came", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10 })
+        const batch = yield* start(queue.takeWithin(3, "1 second"))
+        yield* TestClock.adjust("1 hour")
+        yield* queue.offer(1)
+        yield* settle
+        yield* TestClock.adjust("999 millis")
+        yield* queue.offer(2)
+        yield* settle
+        assert.isTrue(isWaiting(batch))
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* Fiber.join(batch), [1, 2])
+      }))
+
+    it.effect("takeWithin gives n as soon as they are there, and what there is at once for a duration of 0", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1])
+        const batch = yield* start(queue.takeWithin(3, "1 second"))
+        yield* settle
+        yield* queue.offerAll([2, 3, 4])
+        assert.deepStrictEqual(yield* Fiber.join(batch), [1, 2, 3])
+        assert.deepStrictEqual(yield* queue.takeWithin(3, 0), [4])
+      }))
+
+    it.effect("restored: an interrupted takeWithin leaves its elements", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2])
+        const batch = yield* start(queue.takeWithin(3, "1 second"))
+        yield* settle
+        yield* Fiber.interrupt(batch)
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(yield* queue.takeAvailable(3), [1, 2])
+      }))
+
+    it.effect("takeAvailable waits only while there is nothing", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10 })
+        const batch = yield* start(queue.takeAvailable(3))
+        yield* settle
+        assert.isTrue(isWaiting(batch))
+        yield* queue.offerAll([1, 2, 3, 4])
+        assert.deepStrictEqual([yield* Fiber.join(batch), yield* queue.takeAvailable(3)], [[1, 2, 3], [4]])
+      }))
+
+    it.effect("a negative or fractional count and a capacity below 1 are defects that say so", () =>
+      Effect.gen(function*() {
+        const defect = <A, E>(effect: Effect.Effect<A, E>) =>
+          Effect.map(Effect.exit(effect), (exit) => Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "none")
+        const queue = yield* FeedQueue.make<number>({ capacity: 1, name: "digits" })
+        assert.strictEqual(
+          yield* defect(queue.takeMany(-1)),
+          "RangeError: FeedQueue 'digits': takeMany needs an integer from 0, got -1"
+        )
+        assert.strictEqual(
+          yield* defect(queue.takeWithin(1.5, "1 second")),
+          "RangeError: FeedQueue 'digits': takeWithin needs an integer from 0, got 1.5"
+        )
+        assert.strictEqual(
+          yield* defect(Stream.runDrain(queue.batches(0))),
+          "RangeError: FeedQueue 'digits': batches needs a positive integer, got 0"
+        )
+        for (const capacity of [0, -1, 1.5, NaN, Infinity]) {
+          assert.strictEqual(
+            yield* defect(FeedQueue.make({ capacity })),
+            `RangeError: FeedQueue.make: capacity must be a positive integer, got ${capacity}`
+          )
+        }
+      }))
+  })
+
+  describe("streams", () => {
+    it.effect("elements ends when the queue is closed and drained", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        yield* start(Effect.andThen(queue.offerAll(range(1, 9)), queue.close))
+        assert.deepStrictEqual(yield* Stream.runCollect(queue.elements), range(1, 9))
+      }))
+
+    it.effect("batches emits, drops into the queue, or pads the remainder", () =>
+      Effect.gen(function*() {
+        const batches = (remainder?: "emit" | "drop" | "pad") =>
+          Effect.gen(function*() {
+            const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+            yield* start(Effect.andThen(queue.offerAll(range(1, 7)), queue.close))
+            const all = yield* Stream.runCollect(queue.batches(3, remainder && { remainder }))
+            return [...all, queue.heldUnsafe()]
+          })
+        assert.deepStrictEqual(yield* batches(), [[1, 2, 3], [4, 5, 6], [7], 0])
+        assert.deepStrictEqual(yield* batches("emit"), [[1, 2, 3], [4, 5, 6], [7], 0])
+        assert.deepStrictEqual(yield* batches("pad"), [[1, 2, 3], [4, 5, 6], [7, 7, 7], 0])
+        assert.deepStrictEqual(yield* batches("drop"), [[1, 2, 3], [4, 5, 6], 1])
+      }))
+  })
+
+  describe("for sessions", () => {
+    it.effect("restored elements come first, in order, over-full, and wake a waiting take", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(2, [3, 4])
+        yield* queue.restore([1, 2])
+        assert.strictEqual(yield* queue.size, 4)
+        const offer = yield* start(queue.offer(5))
+        assert.deepStrictEqual(yield* queue.takeMany(2), [1, 2])
+        yield* settle
+        assert.isTrue(isWaiting(offer))
+        assert.deepStrictEqual(yield* queue.takeMany(3), [3, 4, 5])
+        const take = yield* start(queue.take)
+        queue.restoreUnsafe([6])
+        assert.strictEqual(yield* Fiber.join(take), 6)
+      }))
+
+    it.effect("restore works on a queue that is closed and drained", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        yield* queue.close
+        assert.deepStrictEqual(yield* Effect.flip(queue.take), ended(1, 0))
+        yield* queue.restore([1, 2, 3])
+        assert.deepStrictEqual(yield* Stream.runCollect(queue.elements), [1, 2, 3])
+      }))
+
+    it.effect("admitUnsafe goes beyond the capacity, but not into a closed queue", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(1, [1])
+        assert.isTrue(queue.admitUnsafe([2, 3]))
+        yield* queue.close
+        assert.isFalse(queue.admitUnsafe([4]))
+        assert.deepStrictEqual(yield* queue.takeUpTo(9), [1, 2, 3])
+      }))
+
+    it.effect("removeWhereUnsafe takes out stored and half-collected elements and makes room", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(2, [1, 2])
+        const offer = yield* start(queue.offer(3))
+        assert.deepStrictEqual(queue.removeWhereUnsafe((n) => n % 2 === 1), [1])
+        yield* Fiber.join(offer)
+        const batch = yield* start(queue.takeMany(3))
+        yield* settle
+        assert.deepStrictEqual(queue.removeWhereUnsafe((n) => n === 2), [2])
+        yield* queue.offerAll([4, 5])
+        assert.deepStrictEqual(yield* Fiber.join(batch), [3, 4, 5])
+      }))
+
+    it.effect("isCurrent discards at the moment of handing out, and the take goes on", () =>
+      Effect.gen(function*() {
+        const stale = new Set<number>()
+        const log: Array<ReadonlyArray<number>> = []
+        const queue = yield* FeedQueue.make<number>({
+          capacity: 3,
+          isCurrent: (n) => !stale.has(n),
+          onHandOut: (batch) => log.push(batch)
+        })
+        yield* queue.offerAll([1, 2, 3])
+        const offer = yield* start(queue.offerAll([4, 5]))
+        stale.add(1).add(2)
+        assert.strictEqual(yield* queue.take, 3)
+        yield* Fiber.join(offer)
+        stale.add(4)
+        const batch = yield* start(queue.takeMany(2))
+        yield* settle
+        assert.isTrue(isWaiting(batch))
+        assert.strictEqual(queue.heldUnsafe(), 1)
+        stale.add(5)
+        yield* queue.offerAll([6, 7])
+        assert.deepStrictEqual(yield* Fiber.join(batch), [6, 7])
+        assert.deepStrictEqual(log, [[3], [6, 7]])
+      }))
+
+    it.effect("isCurrent: a take that has only stale elements to take ends with a closed queue", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 3, isCurrent: () => false })
+        yield* queue.offerAll([1, 2])
+        yield* queue.close
+        assert.deepStrictEqual(yield* Effect.flip(queue.takeUpTo(2)), ended(2, 0))
+      }))
+  })
+
+  describe("what it relies on", () => {
+    it.effect("Effect's Queue: offers go by the capacity it has now", () =>
+      Effect.gen(function*() {
+        const queue = yield* Queue.bounded<number>(1)
+        assert.deepStrictEqual(Queue.offerAllUnsafe(queue, [1, 2]), [2])
+        queue.capacity = 3
+        assert.isTrue(Queue.offerUnsafe(queue, 2))
+        assert.deepStrictEqual(Queue.offerAllUnsafe(queue, [3, 4]), [4])
+        queue.capacity = 1
+        assert.isFalse(Queue.offerUnsafe(queue, 4))
+        assert.deepStrictEqual(Queue.offerAllUnsafe(queue, [4]), [4])
+      }))
+
+    it.effect("Effect's Queue: its messages are a MutableList, front first, and may be changed from outside", () =>
+      Effect.gen(function*() {
+        const queue = yield* Queue.bounded<number>(4)
+        Queue.offerAllUnsafe(queue, [3, 4])
+        MutableList.prependAll(queue.messages, [1, 2])
+        assert.deepStrictEqual(MutableList.toArray(queue.messages), [1, 2, 3, 4])
+        assert.isFalse(Queue.offerUnsafe(queue, 5))
+        assert.deepStrictEqual(MutableList.takeN(queue.messages, 3), [1, 2, 3])
+        assert.isTrue(Queue.offerUnsafe(queue, 5))
+        assert.deepStrictEqual(yield* Queue.takeN(queue, 2), [4, 5])
+      }))
+
+    it.effect("Effect's Queue: a small take overtakes a waiting batch (why nobody waits in it)", () =>
+      Effect.gen(function*() {
+        const queue = yield* Queue.bounded<number>(4)
+        const batch = yield* start(Queue.takeN(queue, 2))
+        const small = yield* start(Queue.take(queue))
+        yield* Queue.offer(queue, 1)
+        assert.strictEqual(yield* Fiber.join(small), 1)
+        assert.isTrue(isWaiting(batch))
+      }))
+
+    it.effect("Effect's fibers: the success of a sync passes catchDefect and a callback without a further step", () =>
+      Effect.gen(function*() {
+        let steps = 0
+        const counting = new (class extends Scheduler.MixedScheduler {
+          override shouldYield() {
+            steps++
+            return false
+          }
+        })()
+        let from = NaN
+        const mark = Effect.catchDefect(Effect.sync(() => from = steps), Effect.die)
+        const inLine = Effect.callback<number>((resume) => {
+          const timer = setImmediate(() => resume(mark))
+          return Effect.sync(() => clearImmediate(timer))
+        })
+        for (const effect of [mark, inLine]) {
+          const passed = yield* Effect.map(effect, () => steps - from).pipe(
+            Effect.provideService(Scheduler.Scheduler, counting)
+          )
+          assert.strictEqual(passed, 0)
+        }
+      }))
+
+    it.effect("Effect's fibers: a resumed callback runs its finalizer when interrupted before its next step", () =>
+      Effect.gen(function*() {
+        let isCleaned = false
+        let resume: (effect: Effect.Effect<void>) => void = () => {}
+        const fiber = yield* start(Effect.callback<void>((resume_) => {
+          resume = resume_
+          return Effect.sync(() => {
+            isCleaned = true
+          })
+        }))
+        resume(Effect.andThen(Effect.yieldNow, Effect.die("not interrupted")))
+        yield* Fiber.interrupt(fiber)
+        assert.isTrue(isCleaned)
+      }))
+  })
+})
+
+// -----------------------------------------------------------------------------
+// scripts
+// -----------------------------------------------------------------------------
+
+const weighted = {
+  offer: 4,
+  offerAll: 5,
+  take: 4,
+  takeMany: 4,
+  takeUpTo: 2,
+  takeAvailable: 2,
+  takeWithin: 3,
+  interrupt: 6,
+  restore: 2,
+  removeWhere: 2,
+  admit: 1,
+  tick: 3,
+  close: 1,
+  closeNow: 1
+} as const
+const names = Object.entries(weighted).flatMap(([name, weight]) =>
+  Array<keyof typeof weighted>(weight).fill(name as keyof typeof weighted)
+)
+
+const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+const Command = Schema.Struct({ op: between(0, names.length - 1), n: between(0, 6), pick: between(0, 9) })
+const Script = Schema.Array(Command).check(Schema.isMaxLength(40))
+const capacities = between(1, 4)
+
+const runs = Number(process.env["FEED_QUEUE_RUNS"] ?? 150)
+const arbitrary = {
+  arbitrary: { runs, size: 40, ...(process.env["FEED_QUEUE_SEED"] && { seed: Number(process.env["FEED_QUEUE_SEED"]) }) }
+}
+
+describe("FeedQueue and its model", () => {
+  it.effect.prop("after each operation the same fibers wait and the others have the same answer", {
+    capacity: capacities,
+    script: Script
+  }, ({ capacity, script }) =>
+    Effect.gen(function*() {
+      const queue = yield* FeedQueue.make<number>({ capacity })
+      const model = new FeedQueueModel(capacity)
+      const fibers: Array<Running> = []
+      const admitted: Array<number> = []
+      const outside: Array<number> = [] // taken or removed, to be restored
+      const known = new Set<number>()
+      let element = 0
+      const fresh = (count: number) => Array.from({ length: count }, () => ++element)
+
+      for (const { n, op, pick } of script) {
+        const id = fibers.length
+        const run = (operation: Operation) =>
+          Effect.map(start(operation), (fiber) => {
+            fibers.push(fiber)
+          })
+        const take = (kind: Kind, n: number, millis = 0) => model.take(id, kind, n, millis)
+        switch (names[op]!) {
+          case "offer": {
+            const [a] = fresh(1)
+            yield* run(queue.offer(a!))
+            model.offer(id, [a!])
+            break
+          }
+          case "offerAll": {
+            const as = fresh(n)
+            admitted[id] = 0
+            yield* run(queue.offerAll(as, (count) => admitted[id]! += count))
+            model.offer(id, as)
+            break
+          }
+          case "take":
+            yield* run(queue.take)
+            take("many", 1)
+            break
+          case "takeMany":
+            yield* run(queue.takeMany(n))
+            take("many", n)
+            break
+          case "takeUpTo":
+            yield* run(queue.takeUpTo(n))
+            take("upTo", n)
+            break
+          case "takeAvailable":
+            yield* run(queue.takeAvailable(n))
+            take("available", n)
+            break
+          case "takeWithin":
+            yield* run(queue.takeWithin(n, pick % 4))
+            take("within", n, pick % 4)
+            break
+          case "interrupt": {
+            const waiting = fibers.flatMap((fiber, id) => isWaiting(fiber) ? [id] : [])
+            if (waiting.length > 0) {
+              const id = waiting[pick % waiting.length]!
+              yield* Fiber.interrupt(fibers[id]!)
+              model.interrupt(id)
+            }
+            break
+          }
+          case "restore": {
+            const back = n === 0 ? [] : outside.splice(-n)
+            yield* queue.restore(back)
+            model.restore(back)
+            break
+          }
+          case "removeWhere": {
+            const matches = (element: number) => element % 3 === pick % 3
+            const removed = queue.removeWhereUnsafe(matches)
+            assert.deepStrictEqual(removed, model.remove(matches))
+            outside.push(...removed)
+            break
+          }
+          case "admit": {
+            const as = fresh(n)
+            assert.strictEqual(queue.admitUnsafe(as), !model.isClosed)
+            model.admit(as)
+            break
+          }
+          case "tick":
+            yield* TestClock.adjust(1)
+            model.tick()
+            break
+          case "close":
+            yield* run(queue.close)
+            model.offer(id, "close")
+            break
+          case "closeNow":
+            yield* queue.closeNow
+            model.closeNow()
+            break
+        }
+        yield* settle
+        for (const [id, fiber] of fibers.entries()) {
+          if (known.has(id)) continue
+          const answer = answerOf(fiber)
+          assert.deepStrictEqual(answer, model.answers.get(id), `operation ${id}`)
+          if (admitted[id] !== undefined) assert.strictEqual(admitted[id], model.admitted.get(id))
+          if (answer !== undefined) known.add(id)
+          if (answer?._tag === "Taken") outside.push(...answer.elements)
+        }
+        assert.deepStrictEqual(
+          [queue.sizeUnsafe(), queue.heldUnsafe(), queue.isClosedUnsafe()],
+          [model.size(), model.stored.length, model.isClosed]
+        )
+      }
+      assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), model.stored)
+    }), arbitrary)
+
+  for (const preemption of [0, 0.05, 0.4]) {
+    it.effect.prop(`conserved, in order, bounded and awake, with fibers that are preempted at ${preemption}`, {
+      capacity: capacities,
+      seed: Schema.Natural,
+      script: Script
+    }, ({ capacity, script, seed }) => {
+      const chance = mulberry32(seed)
+      return Effect.provideService(race(capacity, script, chance), Scheduler.Scheduler, preempting(preemption, chance))
+    }, arbitrary)
+  }
+})
+
+const mulberry32 = (seed: number) => () => {
+  seed = (seed + 0x6d2b79f5) | 0
+  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+}
+
+const preempting = (probability: number, chance: () => number) =>
+  new (class extends Scheduler.MixedScheduler {
+    override shouldYield(fiber: Fiber.Fiber<unknown, unknown>) {
+      return chance() < probability || super.shouldYield(fiber)
+    }
+  })()
+
+/**
+ * Runs a script without waiting for its operations. `held` follows the queue in the very steps that move elements, so
+ * whatever is lost, doubled or out of order shows at once; when all is quiet nobody may wait who could go on.
+ */
+const race = (capacity: number, script: typeof Script.Type, chance: () => number) =>
+  Effect.gen(function*() {
+    const wrong: Array<string> = []
+    const check = (isRight: boolean, what: string) => {
+      if (!isRight) wrong.push(what)
+    }
+    let held: Array<number> = []
+    let onTheWay: ReadonlyArray<number> = []
+    const outside: Array<number> = []
+    let excess = false
+    let most = 1
+    let last = 0
+    const fresh = (count: number) => Array.from({ length: count }, () => ++last)
+
+    const queue = yield* FeedQueue.make<number>({
+      capacity,
+      isCurrent(element) {
+        if (chance() > 0.05) return true
+        held = held.filter((other) => other !== element)
+        return false
+      },
+      onHandOut(batch) {
+        check(onTheWay.length === 0, `${onTheWay} was handed out and did not arrive`)
+        check(String(held.splice(0, batch.length)) === String(batch), `${batch} was not in front`)
+        onTheWay = batch
+      }
+    })
+
+    const offers: Array<Running> = []
+    const takes: Array<{ readonly fiber: Running; readonly least: number }> = []
+    const interruptOne = () => {
+      const waiting = [...offers, ...takes.map(({ fiber }) => fiber)].filter(isWaiting)
+      if (waiting.length > 0) waiting[Math.floor(chance() * waiting.length)]!.interruptUnsafe()
+    }
+    // At once, because Effect 4.1 still starts a fiber that is interrupted before its first step and preempted there.
+    const fork = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
+    const admit = (elements: ReadonlyArray<number>) => {
+      held.push(...elements)
+      check(excess || held.length <= capacity + most - 1, `${held} is too much`)
+    }
+    const offer = (effect: Effect.Effect<void, FeedQueue.QueueClosed>) =>
+      Effect.map(fork(effect), (fiber) => {
+        offers.push(fiber)
+      })
+    const take = (
+      effect: Effect.Effect<number | ReadonlyArray<number>, FeedQueue.QueueEnded>,
+      least: number,
+      need = least
+    ) => {
+      most = Math.max(most, need)
+      // `map` goes on in the step of the take: nothing can come in between.
+      const arrived = Effect.map(effect, (taken) => {
+        check(String(taken) === String(onTheWay), `${taken} arrived instead of ${onTheWay}`)
+        outside.push(...onTheWay)
+        onTheWay = []
+        if (chance() < 0.2) interruptOne()
+      })
+      return Effect.map(fork(arrived), (fiber) => {
+        takes.push({ fiber, least })
+      })
+    }
+
+    for (const { n, op, pick } of script) {
+      switch (names[op]!) {
+        case "offer": {
+          const elements = fresh(1)
+          yield* offer(Effect.map(queue.offer(elements[0]!), () => {
+            admit(elements)
+            if (chance() < 0.2) interruptOne()
+          }))
+          break
+        }
+        case "offerAll": {
+          let rest: ReadonlyArray<number> = fresh(n)
+          yield* offer(queue.offerAll(rest, (count) => {
+            admit(rest.slice(0, count))
+            rest = rest.slice(count)
+          }))
+          break
+        }
+        case "take":
+          yield* take(queue.take, 1)
+          break
+        case "takeMany":
+          yield* take(queue.takeMany(n), n)
+          break
+        case "takeUpTo":
+          yield* take(queue.takeUpTo(n), n)
+          break
+        case "takeAvailable":
+          yield* take(queue.takeAvailable(n), 1)
+          break
+        case "takeWithin":
+          yield* take(queue.takeWithin(n, pick % 4), 1, n)
+          break
+        case "interrupt":
+          interruptOne()
+          break
+        case "restore": {
+          const back = n === 0 ? [] : outside.splice(-n)
+          excess ||= back.length > 0
+          held.unshift(...back)
+          queue.restoreUnsafe(back)
+          break
+        }
+        case "removeWhere": {
+          const matches = (element: number) => element % 3 === pick % 3
+          check(String(queue.removeWhereUnsafe(matches)) === String(held.filter(matches)), "removed something else")
+          outside.push(...held.filter(matches))
+          held = held.filter((element) => !matches(element))
+          break
+        }
+        case "admit": {
+          const elements = fresh(n)
+          excess ||= n > 0
+          if (queue.admitUnsafe(elements)) held.push(...elements)
+          break
+        }
+        case "tick":
+          yield* TestClock.adjust(1)
+          break
+        case "close":
+          yield* offer(queue.close)
+          break
+        case "closeNow":
+          queue.closeNowUnsafe()
+          break
+      }
+      for (let turns = pick % 3; turns > 0; turns--) yield* Effect.yieldNow
+    }
+
+    const quiet = Effect.repeat(Effect.andThen(TestClock.adjust(4), settle), { times: 5 })
+    yield* quiet
+    const waitingTakes = takes.filter(({ fiber }) => isWaiting(fiber))
+    const isOfferWaiting = offers.some(isWaiting)
+    check(!(isOfferWaiting && waitingTakes.length > 0), "offers and takes both wait")
+    check(!isOfferWaiting || held.length >= capacity, `offers wait beside ${held}`)
+    check(
+      waitingTakes.length === 0 || held.length < Math.max(...waitingTakes.map(({ least }) => least)),
+      `takes wait beside ${held}`
+    )
+    if (queue.isClosedUnsafe()) check(!isOfferWaiting && waitingTakes.length === 0, "someone waits at a closed queue")
+    check(queue.heldUnsafe() === held.length, `it holds ${queue.heldUnsafe()} instead of ${held}`)
+
+    queue.closeNowUnsafe()
+    yield* quiet
+    for (const fiber of [...offers, ...takes.map(({ fiber }) => fiber)]) check(answerOf(fiber) !== undefined, "waits")
+    check(onTheWay.length === 0, `${onTheWay} was handed out and did not arrive`)
+    assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), held)
+    assert.deepStrictEqual(wrong, [])
+  })
