@@ -63,12 +63,9 @@ const compile = ({ code, file, line }: Example): string => {
       const name = statement.declarationList.declarations[0]!.name.getText()
       edits.push({ from: statement.end, to: statement.end, text: `; expect__(${name}).toEqual(${expected});` })
     } else if (ts.isExpressionStatement(statement)) {
-      const actual = printed(statement.expression).getText()
-      edits.push({
-        from: statement.getStart(),
-        to: statement.end,
-        text: `;expect__(${actual}).toEqual(${expected});`
-      })
+      const actual = printed(statement.expression)
+      edits.push({ from: statement.getStart(), to: actual.getStart(), text: ";expect__(" })
+      edits.push({ from: actual.end, to: statement.end, text: `).toEqual(${expected});` })
     } else {
       return
     }

@@ -141,6 +141,8 @@ export interface FeedQueue<in out A> {
   admitUnsafe(elements: ReadonlyArray<A>): boolean
   /** Removes and gives the elements that match, those that a waiting take collects included. */
   removeWhereUnsafe(predicate: (element: A) => boolean): ReadonlyArray<A>
+  /** While true, a `takeUpTo` does not wait to fill its batch: it takes what there is, as on a closed queue. */
+  flushUnsafe(isFlushing: boolean): void
   /** `closeNow`, at once. */
   closeNowUnsafe(): void
   isClosedUnsafe(): boolean
@@ -233,7 +235,7 @@ interface Place extends Pick<Turn<unknown, unknown>, "need" | "isDue"> {
 }
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
-  const { capacity, isCurrent, name = "feed-queue", onHandOut } = options
+  const { capacity, isCurrent, name = "feed-queue", onCollect, onHandOut } = options
   const stored: MutableList.MutableList<A> = store.messages
   const takers = new Set<Place>()
   const offers = new Set<Place>()
@@ -241,6 +243,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   let isAbandoned = false // closed at once
   let isWaking = false
   let isScheduled = false
+  let isFlushing = false
+  let collecting = 1 // what the first take in line needs
 
   // --- the two lines ---------------------------------------------------------
 
@@ -253,6 +257,11 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   /** To be called after every change: who is first in line and can go on is woken within a scheduler turn. */
   const changed = (): void => {
+    const need = first(takers)?.need ?? 1
+    if (need !== collecting) {
+      collecting = need
+      if (need > 1) onCollect?.()
+    }
     if (isScheduled || !(isWakeable(offers) || isWakeable(takers))) return
     isScheduled = true
     store.dispatcher.scheduleTask(() => {
@@ -353,6 +362,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     offering(isRoomOrClosed, () => {
       if (isClosed) throw closed()
       if (room() <= 0 || !Queue.offerUnsafe(store, element)) throw Wait
+      changed()
     })
 
   const offerAll = (elements: ReadonlyArray<A>, onAdmit?: (count: number) => void): Effect.Effect<void, QueueClosed> =>
@@ -427,7 +437,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const takeMany = (n: number) => taking(n, () => n, () => extract(n, n))
   const takeAvailable = (n: number) => taking(1, one, () => extract(1, n))
-  const takeUpTo = (n: number) => taking(n, () => n, () => extract(isClosed ? 1 : n, n))
+  const takeUpTo = (n: number) => taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n))
 
   const takeWithin = (n: number, duration: Duration.Input): Effect.Effect<Arr.NonEmptyArray<A>, QueueEnded> =>
     Effect.suspend(() => {
@@ -520,6 +530,10 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       })
       changed()
       return removed
+    },
+    flushUnsafe(flush) {
+      isFlushing = flush
+      changed()
     },
     closeNowUnsafe,
     isClosedUnsafe: () => isClosed,

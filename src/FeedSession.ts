@@ -226,8 +226,8 @@ export const held = <A>(state: State<A>): number =>
     : 0
 
 /**
- * How many elements may be sent now, and how many bytes. One element may go when nothing waits at the device, however
- * large it is, or it would wait for ever.
+ * How many elements may be sent now, and how many bytes. When nothing waits at the device, an element may be as large
+ * as a frame, or it would wait for ever.
  *
  * @category accessors
  * @since 0.1.0
@@ -237,7 +237,7 @@ export const credit = <A>(state: State<A>): { readonly elements: number; readonl
     ? {
       elements: Math.min(state.progress.creditTo - state.sent, state.limits.elements),
       bytes: state.sent === state.progress.delivered
-        ? Number.POSITIVE_INFINITY
+        ? state.limits.frameBytes
         : Math.min(state.progress.creditBytesTo - state.sentBytes, state.limits.frameBytes)
     }
     : { elements: 0, bytes: 0 }
@@ -528,7 +528,9 @@ const tick = <A>(state: State<A>, now: number): Step<A> => {
     case "BackOff":
       return [state, []]
     case "Resuming":
-      return now >= leaseEnds(state) ? reclaim(state, "unknown", now) : [state, []]
+      return now >= leaseEnds(state) && !(state.drainingSince !== undefined && leased(state) === 0)
+        ? reclaim(state, "unknown", now)
+        : [state, []]
     case "Opening":
       return silent ? reclaim(state, "unknown", now) : [state, []]
     default:

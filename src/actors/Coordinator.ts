@@ -219,7 +219,7 @@ const makeUnsafe = <E>(
   const rest = () => {
     if (fibers.size > 0) return
     if (stop === undefined) resting.openUnsafe()
-    else if (Deferred.isDoneUnsafe(stopped)) settle()
+    else settle()
   }
 
   const branch: Branch<E> = {

@@ -24,7 +24,7 @@ import * as FeedQueue from "../FeedQueue.ts"
 import * as HostSession from "../HostSession.ts"
 import { differences } from "../internal/fingerprint.ts"
 import { randomId } from "../internal/randomId.ts"
-import type { DeviceFrame, Hello, HostLink, RefusedReason, Result } from "../RemoteDevices.ts"
+import type { DeviceFrame, DeviceLost, Hello, HostLink, RefusedReason, Result } from "../RemoteDevices.ts"
 import { DeviceLinks } from "../RemoteDevices.ts"
 
 const TypeId = "~effect-feeder/actors/Device"
@@ -234,7 +234,7 @@ interface Handle {
   readonly close: () => void
   /** Waits until nothing is left to send, and, if the feeder has ended, until it has closed the link. */
   readonly finished: Effect.Effect<void>
-  readonly run: (session: Session) => Effect.Effect<void>
+  readonly run: (session: Session) => Effect.Effect<void, DeviceLost>
 }
 
 const makeHandle = (link: HostLink): Handle => {
@@ -267,13 +267,13 @@ const makeHandle = (link: HostLink): Handle => {
     finished: Effect.flatMap(idle.await, () => hasEnded() ? closed.await : Effect.void),
     run: (session) => {
       hasEnded = () => HostSession.hasEnded(session.state)
-      const turn: Effect.Effect<void> = Effect.suspend(() => {
+      const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
         if (frames.length === 0 && isDue) {
           isDue = false
           session.report()
         }
         const frame = frames.shift()
-        if (frame !== undefined) return Effect.flatMap(Effect.orDie(link.send(frame)), () => turn)
+        if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
         idle.openUnsafe()
         if (isClosing) return Effect.void
         wake.closeUnsafe()
@@ -318,19 +318,23 @@ const serve = (
     const handle = makeHandle(link)
     shared.handles.set(number, handle)
     const session = yield* host.join(hello, number)
-    const receive: Effect.Effect<void> = Effect.flatMap(Effect.orDie(link.receive), (frame) => {
-      if (frame._tag === "Hello") return Effect.void
+    const receive: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
+      if (frame._tag === "Hello") return refuse("invalid", "a second Hello on one link")
       session.apply({ _tag: "Received", frame, link: number })
       handle.report()
       return receive
     })
-    yield* Effect.raceFirst(handle.run(session), Effect.andThen(receive, Effect.never)).pipe(
+    yield* Effect.raceFirst(handle.run(session), receive).pipe(
       Effect.ensuring(Effect.sync(() => {
         shared.handles.delete(number)
         session.apply({ _tag: "Lost", link: number })
       }))
     )
-  }).pipe(Effect.catchCause(() => Effect.void))
+  }).pipe(
+    // A link that breaks is the ordinary end of one; a defect is not.
+    Effect.catch((lost) => Effect.logDebug(lost.message)),
+    Effect.catchDefect((defect) => Effect.logError("a link ended with a defect", defect))
+  )
 
 // -----------------------------------------------------------------------------
 // feeds

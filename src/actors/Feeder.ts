@@ -121,6 +121,7 @@ export const FeedErrorReason = Schema.Union([
   NoDeviceLeft,
   RemoteFeed.DeviceFailed,
   TooManyAttempts,
+  RemoteFeed.ElementTooLarge,
   ElementInvalid,
   NotRunnable,
   DeviceInvalid,
@@ -346,6 +347,10 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       queue,
       now,
       changedUnsafe,
+      failUnsafe: (reason) => {
+        fatal ??= error(reason)
+        changedUnsafe()
+      },
       putBackUnsafe,
       pushedUnsafe: (count) => {
         inHand -= count

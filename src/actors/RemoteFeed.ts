@@ -41,6 +41,25 @@ export class DeviceFailed extends Schema.Error<DeviceFailed>(`${TypeId}/DeviceFa
 }
 
 /**
+ * An element does not fit into a frame of a device.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ElementTooLarge extends Schema.Error<ElementTooLarge>(`${TypeId}/ElementTooLarge`)({
+  _tag: Schema.tag("ElementTooLarge"),
+  device: Schema.String,
+  ordinal: Schema.Natural,
+  bytes: Schema.Natural,
+  limit: Schema.Natural
+}) {
+  override get message(): string {
+    return `element #${this.ordinal} takes ${this.bytes} bytes, device ${this.device} accepts ${this.limit} in a frame; ` +
+      `feed smaller elements, or raise the host's limit`
+  }
+}
+
+/**
  * What a remote feed needs of its feeder. The members that end in `Unsafe` act at once.
  *
  * @category models
@@ -59,6 +78,8 @@ export interface Owner<A> {
     cause: string
   ) => void
   readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string) => void
+  /** The feeder cannot go on. */
+  readonly failUnsafe: (error: ElementTooLarge) => void
   readonly changedUnsafe: () => void
   readonly now: () => number
 }
@@ -176,24 +197,21 @@ export const make = <A>(options: {
 
   /** Takes what is there when the link is free and there is credit. What does not fit goes back. */
   const pump: Effect.Effect<never> = Effect.uninterruptibleMask((restore) => {
+    const untilChanged: Effect.Effect<never> = Effect.suspend(() => {
+      free.closeUnsafe()
+      return Effect.flatMap(restore(free.await), () => turn)
+    })
     const turn: Effect.Effect<never> = Effect.suspend(() => {
       const { bytes, elements } = FeedSession.credit(state)
-      if (frames.length > 0 || elements <= 0 || bytes <= 0) {
-        free.closeUnsafe()
-        return Effect.flatMap(restore(free.await), () => turn)
-      }
-      const taken = Effect.catchTag(restore(owner.queue.takeAvailable(elements)), "QueueEnded", () => {
-        // The queue is closed and drained, but what is given back may still come.
-        free.closeUnsafe()
-        return Effect.as(restore(free.await), [])
-      })
+      if (frames.length > 0 || elements <= 0 || bytes <= 0) return untilChanged
+      // When the queue is closed and drained, what is given back may still come.
+      const taken = Effect.catchTag(restore(owner.queue.takeAvailable(elements)), "QueueEnded", () => Effect.succeed([]))
       return Effect.flatMap(taken, (items) => {
         const count = fitting(items)
         if (count < items.length) owner.putBackUnsafe(items.slice(count))
-        if (count > 0) {
-          owner.pushedUnsafe(count)
-          apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items })
-        }
+        if (count === 0) return untilChanged
+        owner.pushedUnsafe(count)
+        apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items })
         return turn
       })
     })
@@ -208,8 +226,14 @@ export const make = <A>(options: {
     while (count > 0) {
       const { byteLength } = config.chunk(items.slice(0, count).map((item) => item.element))
       if (Math.ceil(byteLength / count) * count <= most) return count
-      // One element that is larger than a frame is a frame of its own.
-      if (count === 1) return byteLength <= credit.bytes ? 1 : 0
+      if (count === 1) {
+        const limit = state.limits.frameBytes
+        if (byteLength > limit) {
+          const { ordinal } = items[0]!
+          owner.failUnsafe(new ElementTooLarge({ device, ordinal, bytes: byteLength, limit }))
+        }
+        return byteLength <= credit.bytes ? 1 : 0
+      }
       count = Math.max(1, Math.min(count - 1, Math.floor(count * most / byteLength)))
     }
     return 0

@@ -542,6 +542,21 @@ describe("Coordinator", () => {
         assert.deepStrictEqual(yield* Effect.exit(innermost.join()), Exit.fail("lost"))
       }))
 
+    it.effect("who hears of the stop finds the whole tree interrupted", () =>
+      Effect.gen(function*() {
+        const outer = yield* Coordinator.make({ name: "outer" })
+        const inner = yield* outer.child({ name: "inner" })
+        const fibers = [yield* begin(outer, "a", Effect.never), yield* begin(inner, "b", Effect.never)]
+        const look = Effect.sync(() => fibers.map(wasInterrupted))
+        const watching = yield* Effect.forEach(
+          [outer.awaitStop, outer.join(), inner.awaitStop, inner.join()],
+          (hearing: Effect.Effect<unknown, Coordinator.StragglersLeft>) =>
+            Effect.forkChild(Effect.andThen(hearing, look), { startImmediately: true })
+        )
+        yield* outer.requestStop()
+        assert.deepStrictEqual(yield* Fiber.joinAll(watching), watching.map(() => [true, true]))
+      }))
+
     it.effect("a parent's clean stop stops its children cleanly", () =>
       Effect.gen(function*() {
         const outer = yield* Coordinator.make({ name: "outer" })

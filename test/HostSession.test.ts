@@ -1,0 +1,218 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import * as BatchCodec from "effect-feeder/BatchCodec"
+import * as HostSession from "effect-feeder/HostSession"
+import type { Acknowledge, Batch, DeviceFrame, FeederFrame, Hello } from "effect-feeder/RemoteDevices"
+import { done } from "effect-feeder/RemoteDevices"
+import { only } from "./only.ts"
+
+const codec = BatchCodec.make(Schema.Int)
+const config: HostSession.Config = { device: "device-a", capacity: 10, frameBytes: 1e6, elements: 1e6 }
+const room: HostSession.Room = { collecting: false, elements: 10, bytes: 1000, unsettled: 12 }
+
+const helloOf = (facts: Partial<Hello> = {}): Hello => ({
+  _tag: "Hello",
+  versions: [1, 1],
+  feed: "numbers",
+  fingerprint: codec.fingerprint,
+  feeder: "feeder-1",
+  incarnation: 5,
+  device: "/job:consumer/replica:0",
+  session: 1,
+  keepTo: 0,
+  acknowledge: "processed",
+  leaseMillis: 1000,
+  ...facts
+})
+
+const hello = (facts: Partial<Hello> = {}, link = 1, now = 0): HostSession.Input => ({
+  _tag: "Hello",
+  frame: helloOf(facts),
+  link,
+  room,
+  now
+})
+
+const batchOf = (first: number, count: number, heard: number): Batch => ({
+  _tag: "Batch",
+  first,
+  heard,
+  elementBytes: 8,
+  runs: [{ ordinal: first - 1, count, attempt: 1 }],
+  chunk: codec.fromElements(Array.from({ length: count }, (_, i) => first + i))
+})
+
+const from = (frame: Exclude<FeederFrame, Hello>, link = 1): HostSession.Input => ({ _tag: "Received", frame, link })
+
+const report = (now: number): HostSession.Input => ({ _tag: "Report", room, now })
+
+const play = (state: HostSession.State, ...inputs: ReadonlyArray<HostSession.Input>) => {
+  let current = state
+  const outputs: Array<HostSession.Output> = []
+  for (const input of inputs) {
+    const [next, more] = HostSession.step(current, input, config)
+    current = next
+    outputs.push(...more)
+  }
+  return { state: current, outputs, tags: outputs.map((output) => output._tag) }
+}
+
+const frames = (outputs: ReadonlyArray<HostSession.Output>): ReadonlyArray<DeviceFrame> =>
+  outputs.flatMap((output) => output._tag === "Send" ? [output.frame] : [])
+
+const refusal = (outputs: ReadonlyArray<HostSession.Output>) => only(frames(outputs), "Refused")
+
+const place = (sequence: number, facts: Partial<HostSession.Place> = {}): HostSession.Place => ({
+  incarnation: 5,
+  session: 1,
+  epoch: 0,
+  sequence,
+  bytes: 8,
+  ...facts
+})
+
+const welcomed = (acknowledge: Acknowledge = "processed") =>
+  play(HostSession.make("feeder-1"), hello({ acknowledge })).state
+
+describe("HostSession", () => {
+  it("welcomes a feeder with its credit", () => {
+    const welcome = only(frames(play(HostSession.make("feeder-1"), hello()).outputs), "Welcome")
+    assert.strictEqual(welcome.device, "device-a")
+    assert.strictEqual(welcome.progress.creditTo, 10)
+    assert.strictEqual(welcome.progress.creditBytesTo, 1000)
+  })
+
+  it("refuses an older incarnation, naming both feeders", () => {
+    const { outputs } = play(welcomed(), hello({ incarnation: 4 }, 2))
+    const refused = refusal(outputs)
+    assert.strictEqual(refused.reason, "older feeder")
+    assert.include(refused.detail, "feeder-1#4")
+    assert.include(refused.detail, "feeder-1#5")
+  })
+
+  it("refuses an older session", () => {
+    const { outputs } = play(HostSession.make("feeder-1"), hello({ session: 3 }), hello({ session: 2 }, 2))
+    assert.strictEqual(refusal(outputs).reason, "older session")
+  })
+
+  it("refuses a version it does not speak, naming both", () => {
+    const { outputs } = play(HostSession.make("feeder-1"), hello({ versions: [8, 9] }))
+    assert.strictEqual(refusal(outputs).reason, "version")
+    assert.include(refusal(outputs).detail, "8 to 9")
+  })
+
+  it("lets the same session replace its old link", () => {
+    const { outputs, state } = play(welcomed(), hello({}, 2))
+    assert.deepStrictEqual(outputs[0], { _tag: "CloseLink", link: 1 })
+    assert.strictEqual(state.link, 2)
+    assert.deepStrictEqual(play(state, from({ _tag: "Ping", heard: 1 }, 1)).tags, ["CloseLink"])
+  })
+
+  it("drops what it has accepted already", () => {
+    const first = play(welcomed(), from(batchOf(1, 3, 1)))
+    const admitted = play(first.state, from(batchOf(2, 4, 1))).outputs
+    assert.deepStrictEqual(admitted.map((output) => output._tag === "Admit" && [output.from, output.first.sequence]), [[2, 4]])
+    assert.deepStrictEqual(play(first.state, from(batchOf(1, 3, 1))).outputs, [])
+  })
+
+  it("closes the link at a gap", () => {
+    assert.deepStrictEqual(play(welcomed(), from(batchOf(2, 1, 1))).outputs, [{ _tag: "CloseLink", link: 1 }])
+  })
+
+  it("refuses what is beyond the credit", () => {
+    const { outputs } = play(welcomed(), from(batchOf(1, 11, 1)))
+    assert.strictEqual(refusal(outputs).reason, "invalid")
+    assert.include(refusal(outputs).detail, "credit")
+  })
+
+  it("counts the lease from when it sent the report that the feeder echoes, not from when it heard of it", () => {
+    const { state } = play(
+      welcomed(), // report 1 at 0
+      report(600), // report 2
+      from(batchOf(1, 2, 1)) // arrives at any later time, and echoes report 1
+    )
+    assert.strictEqual(state.leaseUntil, 1000)
+    assert.strictEqual(HostSession.verdict(state, place(1), 999), "hand out")
+    assert.strictEqual(HostSession.verdict(state, place(1), 1000), "lapsed")
+    assert.strictEqual(play(state, from({ _tag: "Ping", heard: 2 })).state.leaseUntil, 1600)
+  })
+
+  it("lets go of what is queued when the lease has run out, and takes it again", () => {
+    const held = play(welcomed(), from(batchOf(1, 3, 1))).state
+    const lapsed = HostSession.lapse(HostSession.handOut(held, place(1), 10)[0])
+    assert.deepStrictEqual([lapsed.accepted, lapsed.delivered], [1, 1])
+    assert.strictEqual(HostSession.verdict(lapsed, place(2), 10), "drop")
+    const again = play(lapsed, from(batchOf(2, 2, 1))).state
+    assert.strictEqual(HostSession.verdict(again, place(2, { epoch: 1 }), 10), "hand out")
+  })
+
+  it("goes on handing out accepted elements after the lease, and marks what the feeder may not know of", () => {
+    const { state } = play(welcomed("accepted"), from(batchOf(1, 2, 1)), report(5), from(batchOf(3, 1, 2)))
+    assert.strictEqual(state.confirmed, 2)
+    assert.strictEqual(HostSession.verdict(state, place(1), 5000), "hand out")
+    assert.isFalse(HostSession.handOut(state, place(2), 5000)[1])
+    assert.isTrue(HostSession.handOut(state, place(3), 5000)[1])
+  })
+
+  it("keeps what was accepted for good when a new session begins, and discards the rest", () => {
+    const accepted = play(welcomed("accepted"), from(batchOf(1, 5, 1))).state
+    const handed = HostSession.handOut(accepted, place(1), 1)[0]
+    const { outputs, state } = play(handed, hello({ acknowledge: "accepted", session: 2, keepTo: 3 }, 2))
+    assert.deepStrictEqual(outputs.find((output) => output._tag === "Discard"), {
+      _tag: "Discard",
+      incarnation: 5,
+      session: 1,
+      above: 3
+    })
+    assert.strictEqual(state.carried, 2)
+    assert.strictEqual(HostSession.handOut(state, place(2), 2)[0].carried, 1)
+  })
+
+  it("fences a settlement of a session that is over", () => {
+    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
+    const { state } = play(handed, hello({ session: 2 }, 2), { _tag: "Settle", place: place(1), count: 1, result: done })
+    assert.strictEqual(state.fenced, 1)
+    assert.strictEqual(HostSession.settledCount(state), 0)
+  })
+
+  it("tells of what was given back until the feeder has heard of it", () => {
+    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
+    const result = { _tag: "Retry" as const, afterMillis: 3, cause: "busy" }
+    const told = play(handed, { _tag: "Settle", place: place(1), count: 1, result }, report(10), report(20))
+    for (const frame of frames(told.outputs)) {
+      assert.deepStrictEqual(frame._tag === "Progress" && frame.progress.above, [{ from: 1, count: 1, result }])
+    }
+    const after = only(frames(play(told.state, from({ _tag: "Ping", heard: 2 }), report(30)).outputs), "Progress")
+    assert.strictEqual(after.progress.settled, 1)
+    assert.deepStrictEqual(after.progress.above, [])
+  })
+
+  it("limits what is unsettled, as well as what is queued", () => {
+    const tight: HostSession.Room = { ...room, unsettled: 4 }
+    const { outputs } = play(HostSession.make("feeder-1"), { _tag: "Hello", frame: helloOf(), link: 1, room: tight, now: 0 })
+    assert.strictEqual(only(frames(outputs), "Welcome").progress.creditTo, 4)
+  })
+
+  it("does not count what a take collects as filling the queue", () => {
+    const { state } = play(welcomed(), from(batchOf(1, 10, 1)))
+    const [, outputs] = HostSession.step(state, { _tag: "Report", room: { ...room, collecting: true, unsettled: 99 }, now: 2 }, config)
+    assert.strictEqual(only(frames(outputs), "Progress").progress.creditTo, 20)
+  })
+
+  it("has ended when all of it is settled, and not when it was only told to flush", () => {
+    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
+    const flushed = play(handed, from({ _tag: "Flush", last: 1, heard: 1 })).state
+    assert.isTrue(HostSession.isFlushed(flushed))
+    const ending = play(flushed, from({ _tag: "End", last: 1, heard: 1 })).state
+    assert.isFalse(HostSession.hasEnded(ending))
+    const settled = play(ending, { _tag: "Settle", place: place(1), count: 1, result: done }).state
+    assert.isTrue(HostSession.hasEnded(settled))
+  })
+
+  it("keeps at most 64 reports that were not echoed", () => {
+    let state = welcomed()
+    for (let i = 1; i <= 200; i++) state = play(state, report(i)).state
+    assert.strictEqual(state.sent.length, 64)
+    assert.strictEqual(play(state, from({ _tag: "Ping", heard: 201 })).state.leaseUntil, 1063)
+  })
+})
