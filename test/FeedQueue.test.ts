@@ -452,6 +452,37 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(yield* queue.takeAvailable(3), [1, 2])
       }))
 
+    it.effect("takeWithin keeps its deadline when some of its elements are discarded", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 10, isCurrent: (n) => n !== 2 })
+        const batch = yield* start(queue.takeWithin(3, "10 millis"))
+        yield* queue.offer(1)
+        yield* settle
+        yield* TestClock.adjust("6 millis")
+        yield* queue.offerAll([2, 3])
+        yield* settle
+        assert.strictEqual(queue.heldUnsafe(), 2)
+        yield* TestClock.adjust("3 millis")
+        assert.isTrue(isWaiting(batch))
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* Fiber.join(batch), [1, 3])
+      }))
+
+    it.effect("takeWithin counts anew when its elements were removed", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1])
+        const batch = yield* start(queue.takeWithin(3, "10 millis"))
+        yield* settle
+        queue.removeWhereUnsafe(() => true)
+        yield* TestClock.adjust("12 millis")
+        yield* queue.offer(2)
+        yield* settle
+        yield* TestClock.adjust("9 millis")
+        assert.isTrue(isWaiting(batch))
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* Fiber.join(batch), [2])
+      }))
+
     it.effect("takeAvailable waits only while there is nothing", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 10 })
@@ -557,6 +588,36 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(queue.removeWhereUnsafe((n) => n === 2), [2])
         yield* queue.offerAll([4, 5])
         assert.deepStrictEqual(yield* Fiber.join(batch), [3, 4, 5])
+      }))
+
+    it.effect("flushUnsafe lets takeUpTo go with what there is, and takeMany wait on", () =>
+      Effect.gen(function*() {
+        const queue = yield* filled(10, [1, 2])
+        const rest = yield* start(queue.takeUpTo(3))
+        yield* settle
+        assert.isTrue(isWaiting(rest))
+        queue.flushUnsafe(true)
+        assert.deepStrictEqual(yield* Fiber.join(rest), [1, 2])
+        const many = yield* start(queue.takeMany(2))
+        yield* queue.offer(3)
+        yield* settle
+        assert.isTrue(isWaiting(many))
+        queue.flushUnsafe(false)
+        yield* queue.offer(4)
+        assert.deepStrictEqual(yield* Fiber.join(many), [3, 4])
+      }))
+
+    it.effect("onCollect is told when a take of several waits, not of one", () =>
+      Effect.gen(function*() {
+        let told = 0
+        const queue = yield* FeedQueue.make<number>({ capacity: 2, onCollect: () => told++ })
+        yield* start(queue.take)
+        yield* start(queue.takeAvailable(3))
+        assert.strictEqual(told, 0)
+        yield* queue.offerAll([1, 2])
+        yield* settle
+        yield* start(queue.takeMany(3))
+        assert.strictEqual(told, 1)
       }))
 
     it.effect("isCurrent discards at the moment of handing out, and the take goes on", () =>
@@ -684,6 +745,7 @@ const weighted = {
   restore: 2,
   removeWhere: 2,
   admit: 1,
+  flush: 1,
   tick: 3,
   close: 1,
   closeNow: 1
@@ -786,6 +848,10 @@ describe("FeedQueue and its model", () => {
             model.admit(as)
             break
           }
+          case "flush":
+            queue.flushUnsafe(pick < 3)
+            model.flush(pick < 3)
+            break
           case "tick":
             yield* TestClock.adjust(1)
             model.tick()
@@ -858,6 +924,8 @@ const race = (capacity: number, script: typeof Script.Type, chance: () => number
     let excess = false
     let most = 1
     let last = 0
+    let open: number | undefined // the offer that has admitted a part of its elements
+    const interrupted = new Set<number>()
     const fresh = (count: number) => Array.from({ length: count }, () => ++last)
 
     const queue = yield* FeedQueue.make<number>({
@@ -878,11 +946,19 @@ const race = (capacity: number, script: typeof Script.Type, chance: () => number
     const takes: Array<{ readonly fiber: Running; readonly least: number }> = []
     const interruptOne = () => {
       const waiting = [...offers, ...takes.map(({ fiber }) => fiber)].filter(isWaiting)
-      if (waiting.length > 0) waiting[Math.floor(chance() * waiting.length)]!.interruptUnsafe()
+      if (waiting.length === 0) return
+      const fiber = waiting[Math.floor(chance() * waiting.length)]!
+      interrupted.add(offers.indexOf(fiber))
+      fiber.interruptUnsafe()
     }
     // At once, because Effect 4.1 still starts a fiber that is interrupted before its first step and preempted there.
     const fork = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
-    const admit = (elements: ReadonlyArray<number>) => {
+    const admit = (offer: number, elements: ReadonlyArray<number>, isLast: boolean) => {
+      check(
+        open === undefined || open === offer || interrupted.has(open),
+        `${elements} came between the parts of others`
+      )
+      open = isLast ? undefined : offer
       held.push(...elements)
       check(excess || held.length <= capacity + most - 1, `${held} is too much`)
     }
@@ -911,17 +987,18 @@ const race = (capacity: number, script: typeof Script.Type, chance: () => number
     for (const { n, op, pick } of script) {
       switch (names[op]!) {
         case "offer": {
-          const elements = fresh(1)
+          const [id, elements] = [offers.length, fresh(1)]
           yield* offer(Effect.map(queue.offer(elements[0]!), () => {
-            admit(elements)
+            admit(id, elements, true)
             if (chance() < 0.2) interruptOne()
           }))
           break
         }
         case "offerAll": {
+          const id = offers.length
           let rest: ReadonlyArray<number> = fresh(n)
           yield* offer(queue.offerAll(rest, (count) => {
-            admit(rest.slice(0, count))
+            admit(id, rest.slice(0, count), count === rest.length)
             rest = rest.slice(count)
           }))
           break
@@ -964,6 +1041,9 @@ const race = (capacity: number, script: typeof Script.Type, chance: () => number
           if (queue.admitUnsafe(elements)) held.push(...elements)
           break
         }
+        case "flush":
+          queue.flushUnsafe(pick < 3)
+          break
         case "tick":
           yield* TestClock.adjust(1)
           break

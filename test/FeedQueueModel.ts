@@ -32,6 +32,7 @@ export class FeedQueueModel {
   takes: Array<Take> = []
   offers: Array<Offer> = []
   isClosed = false
+  isFlushing = false
   now = 0
   readonly answers = new Map<number, Answer>()
   readonly admitted = new Map<number, number>()
@@ -93,6 +94,11 @@ export class FeedQueueModel {
     return removed
   }
 
+  flush(isFlushing: boolean): void {
+    this.isFlushing = isFlushing
+    this.settle()
+  }
+
   interrupt(id: number): void {
     if (this.answers.has(id)) return
     this.takes = this.takes.filter((take) => take.id !== id)
@@ -148,6 +154,7 @@ export class FeedQueueModel {
     }
     const isShortEnough = take.kind === "available" ||
       (this.isClosed && take.kind !== "many") ||
+      (this.isFlushing && take.kind === "upTo") ||
       (take.deadline !== undefined && take.deadline <= this.now)
     if (this.stored.length >= (isShortEnough ? 1 : take.n)) {
       this.answers.set(take.id, { _tag: "Taken", elements: this.stored.splice(0, take.n) })
