@@ -154,7 +154,9 @@ export const fromString = (name: string): Result.Result<DeviceSpec, DeviceSpecEr
     const issue = issueOf(read)
     if (issue !== undefined) return refuse(issue)
     if (read.deviceType !== undefined && fields.deviceType !== undefined) {
-      return refuse(`cannot specify multiple device types: "${attribute}" follows ${fields.deviceType}; name one device`)
+      return refuse(
+        `cannot specify multiple device types: "${attribute}" follows ${fields.deviceType}; name one device`
+      )
     }
     fields = { ...fields, ...read }
   }
@@ -228,7 +230,9 @@ export const replicas = (
     throw refuse(`feederTask must be a non-negative integer, got ${feederTask}`)
   }
   if (replicasPerFeeder !== undefined) {
-    if (feederTask === undefined) throw refuse("feederTask must be set if replicasPerFeeder is; number the feeders from 0")
+    if (feederTask === undefined) {
+      throw refuse("feederTask must be set if replicasPerFeeder is; number the feeders from 0")
+    }
     if (!isNatural(replicasPerFeeder) || replicasPerFeeder === 0) {
       throw refuse(`replicasPerFeeder must be a positive integer, got ${replicasPerFeeder}`)
     }
@@ -294,8 +298,10 @@ export const merge: {
 export const replace: {
   (fields: Fields): (self: DeviceSpec) => DeviceSpec
   (self: DeviceSpec, fields: Fields): DeviceSpec
-} = dual(2, (self: DeviceSpec, fields: Fields): DeviceSpec =>
-  new Spec({ ...self, ...checked("DeviceSpec.replace", fields) }))
+} = dual(
+  2,
+  (self: DeviceSpec, fields: Fields): DeviceSpec => new Spec({ ...self, ...checked("DeviceSpec.replace", fields) })
+)
 
 // -----------------------------------------------------------------------------
 // printing

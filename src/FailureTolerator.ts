@@ -10,6 +10,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { format } from "effect/Formatter"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
@@ -142,7 +143,7 @@ export const make = (options: Options = {}): Schedule.Schedule<number, unknown> 
         failures = [...failures, awake]
         const count = failures.length
         if (count >= limit) return Cause.done(count)
-        const delay = initDelay * backoffFactor ** (count - 1)
+        const delay = initDelay === 0 ? 0 : initDelay * backoffFactor ** (count - 1)
         resumedAt = now + delay
         return Effect.succeed<[number, Duration.Duration]>([count, Duration.millis(delay)])
       })
@@ -150,7 +151,7 @@ export const make = (options: Options = {}): Schedule.Schedule<number, unknown> 
 }
 
 const millisOf = (option: string, input: Duration.Input): number => {
-  const millis = Duration.fromInput(input).pipe(Option.map(Duration.toMillis), Option.getOrElse(() => NaN))
-  if (millis >= 0) return millis
-  throw new RangeError(`FailureTolerator.make: ${option} must be a non-negative duration, got ${JSON.stringify(input)}`)
+  const duration = Number.isNaN(input) ? Option.none() : Duration.fromInput(input)
+  if (Option.isSome(duration) && !Duration.isNegative(duration.value)) return Duration.toMillis(duration.value)
+  throw new RangeError(`FailureTolerator.make: ${option} must be a non-negative duration, got ${format(input)}`)
 }

@@ -76,6 +76,7 @@ interface Source {
 interface Device {
   life: number
   isFrozen: boolean
+  isLeaving: boolean
   readonly skew: number
   readonly hosts: Map<number, HostSession.State>
   queue: Array<Entry>
@@ -116,7 +117,7 @@ class History {
       for (let d = 0; d < options.devices; d++) this.sources[f]!.remotes.push(this.remote(f, d, 1))
     }
     for (let d = 0; d < options.devices; d++) {
-      this.devices.push({ life: 1, isFrozen: false, skew: this.random.below(1e6), hosts: new Map(), queue: [], hands: [] })
+      this.devices.push({ life: 1, isFrozen: false, isLeaving: false, skew: this.random.below(1e6), hosts: new Map(), queue: [], hands: [] })
     }
   }
 
@@ -321,6 +322,8 @@ class History {
           link.deviceKnows = true
           this.host(link.device, link.feeder, { _tag: "Lost", link: link.id })
         }
+      } else if (frame._tag === "Hello" && device.isLeaving) {
+        link.isCut = true
       } else if (frame._tag === "Hello") {
         this.host(link.device, link.feeder, { _tag: "Hello", frame, link: link.id, room: this.room(), now })
       } else {
@@ -352,10 +355,29 @@ class History {
     this.log.push(`${this.now} device ${d} crashes`)
     device.life++
     device.isFrozen = false
+    device.isLeaving = false
     device.hosts.clear()
     device.queue = []
     device.hands.length = 0
     for (const link of this.links) if (link.device === d) this.cut(link)
+  }
+
+  /** Says that it is leaving; once it holds nothing, another process takes its place. */
+  leave(d: number): void {
+    const device = this.devices[d]!
+    device.isLeaving = true
+    for (const { link } of device.hosts.values()) {
+      this.links.find(({ id, isCut }) => id === link && !isCut)?.toFeeder.push({ _tag: "Leaving", byMillis: lease })
+    }
+  }
+
+  restartIfLeft(d: number): void {
+    const device = this.devices[d]!
+    const isDone = [...device.hosts.values()].every((host) => host.link === undefined || HostSession.hasEnded(host))
+    const isLinked = this.links.some((link) => link.device === d && !link.deviceKnows && !link.isCut)
+    if (device.isLeaving && isDone && !isLinked && device.queue.length === 0 && device.hands.length === 0) {
+      this.crashDevice(d)
+    }
   }
 
   crashFeeder(f: number): void {
@@ -416,6 +438,7 @@ class History {
           source.generated++
         }
         this.push(f, d)
+        if (source.queue.length === 0 && random.next() < 0.3) this.feed(f, d, { _tag: "Flush" })
       }
     } else if (roll < 0.58) {
       const canOpen = remote.link === undefined && this.now >= remote.retryAt && remote.state.phase !== "Ended"
@@ -442,10 +465,12 @@ class History {
       if (fault < 0.5) {
         if (this.links.length > 0) this.cut(random.pick(this.links))
       } else if (fault < 0.6) this.crashDevice(d)
+      else if (fault < 0.65) this.leave(d)
       else if (fault < 0.8) device.isFrozen = !device.isFrozen
       else if (fault < 0.95) source.isFrozen = !source.isFrozen
       else if (this.options.feederCrashes) this.crashFeeder(f)
     }
+    if (!device.isFrozen) this.restartIfLeft(d)
     if (random.next() < 0.05) {
       this.links = this.links.filter((link) => !((link.feederKnows || link.feederLife !== this.sources[link.feeder]!.life) &&
         (link.deviceKnows || link.deviceLife !== this.devices[link.device]!.life)))
