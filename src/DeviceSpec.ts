@@ -146,7 +146,7 @@ export const make = (fields: Fields = {}): DeviceSpec => new Spec(checked("Devic
 export const fromString = (name: string): Result.Result<DeviceSpec, DeviceSpecError> => {
   const refuse = (issue: string) =>
     Result.fail(new DeviceSpecError({ where: `DeviceSpec.fromString(${JSON.stringify(name)})`, issue }))
-  let fields: Fields = {}
+  const fields: Fields = {}
   for (const attribute of name.split("/")) {
     if (attribute === "") continue
     const read = readAttribute(attribute)
@@ -158,7 +158,7 @@ export const fromString = (name: string): Result.Result<DeviceSpec, DeviceSpecEr
         `cannot specify multiple device types: "${attribute}" follows ${fields.deviceType}; name one device`
       )
     }
-    fields = { ...fields, ...read }
+    Object.assign(fields, read)
   }
   return Result.succeed(new Spec(fields))
 }

@@ -17,7 +17,16 @@
  * @since 0.1.0
  */
 import type { Chunk } from "./BatchCodec.ts"
-import type { Acknowledge, DeviceFrame, FeederFrame, Progress, RefusedReason, Result, Run, Welcome } from "./RemoteDevices.ts"
+import type {
+  Acknowledge,
+  DeviceFrame,
+  FeederFrame,
+  Progress,
+  RefusedReason,
+  Result,
+  Run,
+  Welcome
+} from "./RemoteDevices.ts"
 import { versions } from "./RemoteDevices.ts"
 
 /**
@@ -139,7 +148,12 @@ export type Input<A> =
 export type Output<A> =
   | { readonly _tag: "Send"; readonly frame: FeederFrame }
   | { readonly _tag: "CloseLink" }
-  | { readonly _tag: "GiveBack"; readonly items: ReadonlyArray<Item<A>>; readonly afterMillis: number; readonly cause: string }
+  | {
+    readonly _tag: "GiveBack"
+    readonly items: ReadonlyArray<Item<A>>
+    readonly afterMillis: number
+    readonly cause: string
+  }
   | { readonly _tag: "Rejected"; readonly item: Item<A>; readonly cause: string }
   | { readonly _tag: "Reclaimed"; readonly fate: "gone" | "unknown" }
   | { readonly _tag: "Failed"; readonly reason: RefusedReason; readonly detail: string }
@@ -393,7 +407,14 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
     next = fresh(next)
   }
   if (leased(next) > 0 && now >= leaseEnds(next)) return reclaim(next, "unknown", now)
-  const live: State<A> = { ...next, phase: "Live", device: frame.device, welcomed: true, limits: frame.limits, flushedAt: undefined }
+  const live: State<A> = {
+    ...next,
+    phase: "Live",
+    device: frame.device,
+    welcomed: true,
+    limits: frame.limits,
+    flushedAt: undefined
+  }
   const [known, outputs] = absorb(live, frame.progress, now)
   if (known.phase === "Failed") return [known, outputs]
   const [ended, more] = drain(known, now)
@@ -420,7 +441,10 @@ const resend = <A>(state: State<A>, accepted: number): ReadonlyArray<Output<A>> 
     if (known >= parcel.items.length) continue
     const items = known <= 0 ? parcel.items : parcel.items.slice(known)
     const chunk = state.config.chunk(items.map((item) => item.element))
-    outputs.push({ _tag: "Send", frame: batch(state, parcel.first + Math.max(0, known), items, parcel.elementBytes, chunk) })
+    outputs.push({
+      _tag: "Send",
+      frame: batch(state, parcel.first + Math.max(0, known), items, parcel.elementBytes, chunk)
+    })
   }
   return outputs
 }
@@ -552,7 +576,9 @@ const drain = <A>(state: State<A>, now: number): Step<A> => {
   const bye: ReadonlyArray<Output<A>> = [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]
   if (state.drainingSince !== undefined) return [{ ...state, phase: "Ended" }, bye]
   // A device that leaves still hands out what it has accepted for good.
-  return held(state) > 0 ? [state, []] : [{ ...nextSession(state), phase: "Idle", heardAt: undefined, leaving: false }, bye]
+  return held(state) > 0
+    ? [state, []]
+    : [{ ...nextSession(state), phase: "Idle", heardAt: undefined, leaving: false }, bye]
 }
 
 /** Gives up the session: what is unsettled goes back, and the next session keeps what was certainly accepted. */
@@ -562,7 +588,7 @@ const reclaim = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Ste
     ...(state.welcomed ? nextSession(state) : state),
     phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
     heardAt: undefined,
-      leaving: false
+    leaving: false
   }
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
   if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device was lost" })

@@ -8,7 +8,16 @@
  *
  * @since 0.1.0
  */
-import type { Acknowledge, Batch, DeviceFrame, FeederFrame, Hello, Progress, RefusedReason, Result } from "./RemoteDevices.ts"
+import type {
+  Acknowledge,
+  Batch,
+  DeviceFrame,
+  FeederFrame,
+  Hello,
+  Progress,
+  RefusedReason,
+  Result
+} from "./RemoteDevices.ts"
 import { done, versions } from "./RemoteDevices.ts"
 
 /**
@@ -282,14 +291,24 @@ export const step = (state: State, input: Input, config: Config): Step => {
 const hello = (state: State, frame: Hello, link: number, room: Room, now: number, config: Config): Step => {
   const version = Math.min(frame.versions[1], versions[1])
   if (version < frame.versions[0] || version < versions[0]) {
-    return refuse(link, state, "version", `it speaks ${frame.versions.join(" to ")}, this device ${versions.join(" to ")}`)
+    return refuse(
+      link,
+      state,
+      "version",
+      `it speaks ${frame.versions.join(" to ")}, this device ${versions.join(" to ")}`
+    )
   }
   if (frame.incarnation < state.incarnation) {
     const [mine, newer] = [`${frame.feeder}#${frame.incarnation}`, `${state.feeder}#${state.incarnation}`]
     return refuse(link, state, "older feeder", `two feeders have one id: ${mine} and ${newer}; give each its own id`)
   }
   if (frame.incarnation === state.incarnation && frame.session < state.session) {
-    return refuse(link, state, "older session", `session ${frame.session} is over, the device is in session ${state.session}`)
+    return refuse(
+      link,
+      state,
+      "older session",
+      `session ${frame.session} is over, the device is in session ${state.session}`
+    )
   }
   const outputs: Array<Output> = state.link === undefined || state.link === link
     ? []
@@ -376,7 +395,9 @@ const advance = (settled: number, above: Map<number, Settled>, heard: number): n
   let watermark = settled
   while (true) {
     const next = above.get(watermark + 1)
-    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) return watermark
+    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) {
+      return watermark
+    }
     above.delete(++watermark)
   }
 }

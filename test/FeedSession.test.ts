@@ -248,7 +248,11 @@ describe("FeedSession", () => {
     const stopped = play(live(), { _tag: "Push", items: items("a") }, { _tag: "Stop" })
     assert.deepStrictEqual(sent(stopped.outputs).map((frame) => frame._tag), ["Batch", "Bye"])
     assert.strictEqual(FeedSession.leased(stopped.state), 1)
-    const again = play(stopped.state, { _tag: "Opened", now: 50 }, frameOf(welcome("device-a", { report: 2, accepted: 1 }), 51))
+    const again = play(
+      stopped.state,
+      { _tag: "Opened", now: 50 },
+      frameOf(welcome("device-a", { report: 2, accepted: 1 }), 51)
+    )
     assert.strictEqual(again.state.phase, "Live")
     assert.strictEqual(again.state.session, 1)
   })

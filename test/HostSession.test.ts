@@ -111,7 +111,10 @@ describe("HostSession", () => {
   it("drops what it has accepted already", () => {
     const first = play(welcomed(), from(batchOf(1, 3, 1)))
     const admitted = play(first.state, from(batchOf(2, 4, 1))).outputs
-    assert.deepStrictEqual(admitted.map((output) => output._tag === "Admit" && [output.from, output.first.sequence]), [[2, 4]])
+    assert.deepStrictEqual(admitted.map((output) => output._tag === "Admit" && [output.from, output.first.sequence]), [[
+      2,
+      4
+    ]])
     assert.deepStrictEqual(play(first.state, from(batchOf(1, 3, 1))).outputs, [])
   })
 
@@ -170,7 +173,12 @@ describe("HostSession", () => {
 
   it("fences a settlement of a session that is over", () => {
     const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
-    const { state } = play(handed, hello({ session: 2 }, 2), { _tag: "Settle", place: place(1), count: 1, result: done })
+    const { state } = play(handed, hello({ session: 2 }, 2), {
+      _tag: "Settle",
+      place: place(1),
+      count: 1,
+      result: done
+    })
     assert.strictEqual(state.fenced, 1)
     assert.strictEqual(HostSession.settledCount(state), 0)
   })
@@ -189,13 +197,23 @@ describe("HostSession", () => {
 
   it("limits what is unsettled, as well as what is queued", () => {
     const tight: HostSession.Room = { ...room, unsettled: 4 }
-    const { outputs } = play(HostSession.make("feeder-1"), { _tag: "Hello", frame: helloOf(), link: 1, room: tight, now: 0 })
+    const { outputs } = play(HostSession.make("feeder-1"), {
+      _tag: "Hello",
+      frame: helloOf(),
+      link: 1,
+      room: tight,
+      now: 0
+    })
     assert.strictEqual(only(frames(outputs), "Welcome").progress.creditTo, 4)
   })
 
   it("does not count what a take collects as filling the queue", () => {
     const { state } = play(welcomed(), from(batchOf(1, 10, 1)))
-    const [, outputs] = HostSession.step(state, { _tag: "Report", room: { ...room, collecting: true, unsettled: 99 }, now: 2 }, config)
+    const [, outputs] = HostSession.step(state, {
+      _tag: "Report",
+      room: { ...room, collecting: true, unsettled: 99 },
+      now: 2
+    }, config)
     assert.strictEqual(only(frames(outputs), "Progress").progress.creditTo, 20)
   })
 

@@ -117,7 +117,15 @@ class History {
       for (let d = 0; d < options.devices; d++) this.sources[f]!.remotes.push(this.remote(f, d, 1))
     }
     for (let d = 0; d < options.devices; d++) {
-      this.devices.push({ life: 1, isFrozen: false, isLeaving: false, skew: this.random.below(1e6), hosts: new Map(), queue: [], hands: [] })
+      this.devices.push({
+        life: 1,
+        isFrozen: false,
+        isLeaving: false,
+        skew: this.random.below(1e6),
+        hosts: new Map(),
+        queue: [],
+        hands: []
+      })
     }
   }
 
@@ -413,7 +421,9 @@ class History {
           (place.session < host.session || place.epoch === host.epoch)
         )
         if (present.length !== HostSession.queued(host)) {
-          this.fail(`law 3: device ${d} counts ${HostSession.queued(host)} queued of feeder ${f}, has ${present.length}`)
+          this.fail(
+            `law 3: device ${d} counts ${HostSession.queued(host)} queued of feeder ${f}, has ${present.length}`
+          )
         }
       }
       const bound = Math.max(capacity, this.options.feeders) * 2
@@ -472,8 +482,10 @@ class History {
     }
     if (!device.isFrozen) this.restartIfLeft(d)
     if (random.next() < 0.05) {
-      this.links = this.links.filter((link) => !((link.feederKnows || link.feederLife !== this.sources[link.feeder]!.life) &&
-        (link.deviceKnows || link.deviceLife !== this.devices[link.device]!.life)))
+      this.links = this.links.filter((link) =>
+        !((link.feederKnows || link.feederLife !== this.sources[link.feeder]!.life) &&
+          (link.deviceKnows || link.deviceLife !== this.devices[link.device]!.life))
+      )
     }
     this.check()
   }
@@ -509,7 +521,9 @@ class History {
       for (let ordinal = 0; ordinal < source.generated; ordinal++) {
         const given = this.given.get(`${f}/${source.life}/${ordinal}`)
         if (given === undefined) never++
-        else if (this.options.acknowledge === "processed" && given.settled === 0) this.fail(`law 5: #${ordinal} is not settled`)
+        else if (this.options.acknowledge === "processed" && given.settled === 0) {
+          this.fail(`law 5: #${ordinal} is not settled`)
+        }
       }
       if (never > heldByDead) this.fail(`law 5: ${never} never delivered, ${heldByDead} held by dead devices`)
       const delivered = source.remotes.reduce((sum, { state }) => sum + state.delivered, 0)

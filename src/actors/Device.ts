@@ -565,16 +565,19 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     const hosted: Hosted<unknown> = {
       take: ({ n, within }) =>
-        Effect.flatMap(CurrentFeeder, (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
-          if (reader !== undefined) {
-            readers.add(reader)
-            const fed = [...sessions.values()].find(({ state }) => state.feeder === reader)
-            if (fed !== undefined) {
-              return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
+        Effect.flatMap(
+          CurrentFeeder,
+          (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
+            if (reader !== undefined) {
+              readers.add(reader)
+              const fed = [...sessions.values()].find(({ state }) => state.feeder === reader)
+              if (fed !== undefined) {
+                return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
+              }
             }
+            return within === undefined ? queue.takeUpTo(n) : queue.takeWithin(n, within)
           }
-          return within === undefined ? queue.takeUpTo(n) : queue.takeWithin(n, within)
-        }),
+        ),
       settle,
       expect: (n) =>
         Effect.acquireRelease(

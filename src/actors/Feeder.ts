@@ -312,10 +312,15 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     /** Given back, waiting for their time. */
     let delayed = 0
     const runners: Array<QueueRunner.QueueRunner<unknown>> = []
-    const remotes = new Map<string, { readonly feed: RemoteFeed.RemoteFeed<A>; failed: RemoteFeed.DeviceFailed | undefined }>()
+    const remotes = new Map<
+      string,
+      { readonly feed: RemoteFeed.RemoteFeed<A>; failed: RemoteFeed.DeviceFailed | undefined }
+    >()
     const rejected: Array<{ readonly device: string; readonly ordinal: number; readonly cause: string }> = []
     let fatal: FeedError | undefined
-    let current: { readonly outer: Coordinator.Coordinator<unknown>; readonly links: Coordinator.Coordinator<unknown> } | undefined
+    let current:
+      | { readonly outer: Coordinator.Coordinator<unknown>; readonly links: Coordinator.Coordinator<unknown> }
+      | undefined
     let hasEnded = false
     const feeding = yield* Deferred.make<void, unknown>()
     const watchers = new Set<Latch.Latch>()
@@ -454,13 +459,18 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       )
 
     const readElement = (given: A): Result.Result<ReadonlyArray<A>, ElementInvalid> =>
-      feed.validate === "edges" ? Result.succeed([given]) : Result.map(feed.codec.validate(given), (element) => [element])
+      feed.validate === "edges"
+        ? Result.succeed([given])
+        : Result.map(feed.codec.validate(given), (element) => [element])
 
     const readBatch = (given: Stacked<S>) => feed.codec.unstack(given)
 
     // --- devices -----------------------------------------------------------------------------------------------------
 
-    const startRemote = (device: string, remote: { readonly feed: RemoteFeed.RemoteFeed<A>; failed: RemoteFeed.DeviceFailed | undefined }) =>
+    const startRemote = (
+      device: string,
+      remote: { readonly feed: RemoteFeed.RemoteFeed<A>; failed: RemoteFeed.DeviceFailed | undefined }
+    ) =>
       current === undefined ? Effect.void : Effect.asVoid(current.links.fork(
         device,
         remote.feed.run.pipe(
@@ -539,8 +549,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         if (taken > 0 || states.some((state) => state.accepted > 0)) yield* Deferred.succeed(feeding, undefined)
         const isAllOut = areSourcesDone() && queue.heldUnsafe() + inHand + delayed === 0
         const isFinished = isAllOut && states.every((state) => FeedSession.leased(state) === 0)
-        if (isAllOut) for (const { feed } of all) feed.flushUnsafe()
-        if (isFinished) for (const { feed } of all) feed.drainUnsafe()
+        if (isAllOut) { for (const { feed } of all) feed.flushUnsafe() }
+        if (isFinished) { for (const { feed } of all) feed.drainUnsafe() }
         if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
           hasEnded = true
           return
@@ -643,7 +653,9 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       takeMany: (n: number) => stacked(queue.takeMany(n)),
       takeUpTo: (n: number) => stacked(queue.takeUpTo(n)),
       elements: Stream.fromPull(Effect.succeed(
-        Effect.map(takeOne, (element): readonly [A] => [element]).pipe(Effect.catchTag("QueueEnded", () => Cause.done()))
+        Effect.map(takeOne, (element): readonly [A] => [element]).pipe(
+          Effect.catchTag("QueueEnded", () => Cause.done())
+        )
       ))
     }
     // What a source fails with is `unknown` in here; `set` and `setMany` tell it in the type of what they give.

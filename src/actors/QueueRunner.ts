@@ -124,7 +124,11 @@ export const make = <Given, A, E, R>(options: {
 
   const run = Effect.flatMap(open, (pull) =>
     Effect.forever(
-      Effect.suspend((): Effect.Effect<void, E | Cause.Done<unknown> | Cause.UnknownError | ElementInvalid | QueueClosed, R> =>
+      Effect.suspend((): Effect.Effect<
+        void,
+        E | Cause.Done<unknown> | Cause.UnknownError | ElementInvalid | QueueClosed,
+        R
+      > =>
         hand.length > 0
           ? offerHand
           : pulled.length > 0

@@ -205,7 +205,11 @@ export const make = <A>(options: {
       const { bytes, elements } = FeedSession.credit(state)
       if (frames.length > 0 || elements <= 0 || bytes <= 0) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
-      const taken = Effect.catchTag(restore(owner.queue.takeAvailable(elements)), "QueueEnded", () => Effect.succeed([]))
+      const taken = Effect.catchTag(
+        restore(owner.queue.takeAvailable(elements)),
+        "QueueEnded",
+        () => Effect.succeed([])
+      )
       return Effect.flatMap(taken, (items) => {
         const count = fitting(items)
         if (count < items.length) owner.putBackUnsafe(items.slice(count))

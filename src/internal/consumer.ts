@@ -140,15 +140,18 @@ const finishIfLeaving = <A, E, R>(
   loop: Effect.Effect<void, E, R>
 ): Effect.Effect<void, E, R> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.forkChild(Effect.interruptible(loop), { startImmediately: true }), (fiber) =>
-      restore(Fiber.join(fiber)).pipe(
-        Effect.onInterrupt(() =>
-          Effect.flatMap(hosted.isLeaving, (isLeaving) =>
-            (isLeaving ? Effect.raceFirst(Fiber.await(fiber), hosted.awaitAbandoned) : Effect.void).pipe(
-              Effect.andThen(Fiber.interrupt(fiber))
-            ))
+    Effect.flatMap(
+      Effect.forkChild(Effect.interruptible(loop), { startImmediately: true }),
+      (fiber) =>
+        restore(Fiber.join(fiber)).pipe(
+          Effect.onInterrupt(() =>
+            Effect.flatMap(hosted.isLeaving, (isLeaving) =>
+              (isLeaving ? Effect.raceFirst(Fiber.await(fiber), hosted.awaitAbandoned) : Effect.void).pipe(
+                Effect.andThen(Fiber.interrupt(fiber))
+              ))
+          )
         )
-      ))
+    )
   )
 
 const leasedStream = <A, B, B2>(
@@ -157,28 +160,28 @@ const leasedStream = <A, B, B2>(
   give: (value: B, leased: Leased<B>) => B2
 ): Effect.Effect<Stream.Stream<B2, FeedsItself>, never, Scope.Scope> =>
   Effect.gen(function*() {
-      const open = new Set<ReadonlyArray<Handed<A>>>()
-      yield* hosted.expect(loop.take.n)
-      yield* Effect.addFinalizer(() =>
-        Effect.forEach(open, (handed) => hosted.settle(handed, () => givenBack("the stream ended")), { discard: true })
-      )
-      const settle = (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) =>
-        Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, result)) : Effect.void)
-      const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(hosted.take(loop.take), (handed) => {
-        open.add(handed)
-        const value = shape(loop, handed)
-        if (value === undefined) return Effect.andThen(settle(handed, () => dropped), next)
-        return Effect.succeed(give(value, {
-          value,
-          deliveries: handed.map((one) => one.delivery),
-          acknowledge: settle(handed, () => done),
-          settle: (outcome) => settle(handed, resultsOf(outcome))
-        }))
-      })
-      return Stream.fromPull(Effect.succeed(next.pipe(
-        Effect.map((value): readonly [B2] => [value]),
-        Effect.catchTag("QueueEnded", () => Cause.done())
-      )))
+    const open = new Set<ReadonlyArray<Handed<A>>>()
+    yield* hosted.expect(loop.take.n)
+    yield* Effect.addFinalizer(() =>
+      Effect.forEach(open, (handed) => hosted.settle(handed, () => givenBack("the stream ended")), { discard: true })
+    )
+    const settle = (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) =>
+      Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, result)) : Effect.void)
+    const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(hosted.take(loop.take), (handed) => {
+      open.add(handed)
+      const value = shape(loop, handed)
+      if (value === undefined) return Effect.andThen(settle(handed, () => dropped), next)
+      return Effect.succeed(give(value, {
+        value,
+        deliveries: handed.map((one) => one.delivery),
+        acknowledge: settle(handed, () => done),
+        settle: (outcome) => settle(handed, resultsOf(outcome))
+      }))
+    })
+    return Stream.fromPull(Effect.succeed(next.pipe(
+      Effect.map((value): readonly [B2] => [value]),
+      Effect.catchTag("QueueEnded", () => Cause.done())
+    )))
   })
 
 /** The consumer's members of a feed. */

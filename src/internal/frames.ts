@@ -70,7 +70,8 @@ const encodeBatch = (frame: Batch, feed: FeedInfo): readonly [Uint8Array, ...Arr
 export const encodeFeederFrame = (
   frame: FeederFrame,
   feed: FeedInfo
-): readonly [Uint8Array, ...Array<Uint8Array>] => frame._tag === "Batch" ? encodeBatch(frame, feed) : encodeControl(frame)
+): readonly [Uint8Array, ...Array<Uint8Array>] =>
+  frame._tag === "Batch" ? encodeBatch(frame, feed) : encodeControl(frame)
 
 /** A device's frame as bytes. */
 export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => encodeControl(frame)

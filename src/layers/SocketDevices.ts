@@ -12,13 +12,13 @@
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Device from "../actors/Device.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
@@ -233,7 +233,9 @@ const layerLinks = (options: {
         (error) => new ListenFailed({ address, cause: rootOf(error) })
       )
       const feeds = new Map(options.feeds.map((feed) => [feed.name, feed.info]))
-      const accepted = yield* Queue.bounded<{ readonly socket: Socket.Socket; readonly end: Deferred.Deferred<void> }>(16)
+      const accepted = yield* Queue.bounded<{ readonly socket: Socket.Socket; readonly end: Deferred.Deferred<void> }>(
+        16
+      )
       yield* Effect.forkScoped(server.run((socket) => {
         const end = Deferred.makeUnsafe<void>()
         return Effect.andThen(Queue.offer(accepted, { socket, end }), Deferred.await(end))
