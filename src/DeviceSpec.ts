@@ -397,7 +397,7 @@ const checked = (where: string, fields: Fields): Fields => {
   return deviceType === "cpu" || deviceType === "gpu" ? { ...fields, deviceType: deviceType.toUpperCase() } : fields
 }
 
-// How the attributes are written, by their keys. Keys are lower case, but for cpu and gpu.
+// How attributes are written, by their keys.
 const forms = new Map([
   ["job", "job:NAME"],
   ["replica", "replica:N"],
@@ -426,7 +426,7 @@ const readAttribute = (attribute: string): Fields | undefined => {
 
 const misread = (attribute: string): string => {
   const key = attribute.split(":", 1).join("")
-  const form = forms.get(key) ?? forms.get(key.toLowerCase())
+  const form = forms.get(key.toLowerCase())
   return form === undefined
     ? `unknown attribute ${JSON.stringify(attribute)}; write job:NAME, replica:N, task:N, device:TYPE:N, cpu:N or gpu:N`
     : `${JSON.stringify(attribute)} is not ${form}, where N is digits only and a name has no white space, ":" or "*"`

@@ -19,7 +19,7 @@ const thrown = (f: () => unknown): DeviceSpec.DeviceSpecError => {
   throw new Error("not a DeviceSpecError", { cause: error })
 }
 
-const Name = Schema.Literals(["a", "consumer", "ps", "CPU", "cpu", "task", "job", "*0".slice(1), "é", "a-b_c.d", "🙂"])
+const Name = Schema.Literals(["a", "consumer", "ps", "CPU", "cpu", "task", "job", "0", "é", "a-b_c.d", "🙂"])
 const Index = Schema.Union([
   Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 12 })),
   Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
@@ -155,7 +155,7 @@ describe("DeviceSpec", () => {
     it("refuses an unknown attribute, names it, and says what to write", () => {
       const known = "write job:NAME, replica:N, task:N, device:TYPE:N, cpu:N or gpu:N"
       assert.strictEqual(refusal("/tpu:0"), `DeviceSpec.fromString("/tpu:0"): unknown attribute "tpu:0"; ${known}`)
-      for (const name of ["x", ":", "tpu", "JOB:a", "Replica:1", "/job:a/ task:1", "constructor:1", "job :a"]) {
+      for (const name of ["x", ":", "tpu", "/job:a/ task:1", "constructor:1", "job :a"]) {
         assert.isTrue(refusal(name).endsWith(`; ${known}`), refusal(name))
       }
     })
@@ -164,20 +164,22 @@ describe("DeviceSpec", () => {
       const where = `, where N is digits only and a name has no white space, ":" or "*"`
       const issue = (name: string) => Result.getOrThrow(Result.flip(DeviceSpec.fromString(name))).issue
       const cases: ReadonlyArray<readonly [form: string, attributes: ReadonlyArray<string>]> = [
-        ["job:NAME", ["job", "job:", "job:a:b", "job:a b", "job:*"]],
+        ["job:NAME", ["job", "job:", "job:a:b", "job:a b", "job:*", "JOB:a"]],
         ["replica:N", ["replica:-1", "replica:+1", "replica: 1", "replica:1_0", "replica:*", "replica:1:2"]],
-        ["task:N", ["task:*", "task:", "task:one", "task:0x1", "task:1.0", "task:1e3"]],
+        ["task:N", ["Task:1", "task:*", "task:", "task:one", "task:0x1", "task:1.0", "task:1e3"]],
         ["device:TYPE:N or device:TYPE:*", ["device:CPU", "device::0", "device:CPU:", "device:CPU:-1", "device:*:0"]],
         ["cpu, cpu:N or cpu:*", ["cpu:", "cpu:x"]],
-        ["gpu, gpu:N or gpu:*", ["gpu:0:1", "gpu:-1"]]
+        ["gpu, gpu:N or gpu:*", ["gpu:0:1", "gpu:-1", "GPU:x"]]
       ]
       for (const [form, attributes] of cases) {
         for (const attribute of attributes) {
           assert.strictEqual(issue(`/job:a/${attribute}`), `"${attribute}" is not ${form}${where}`)
         }
       }
-      assert.strictEqual(issue("GPU:x"), `"GPU:x" is not gpu, gpu:N or gpu:*${where}`)
-      assert.strictEqual(issue("task:9007199254740993"), "task must be a non-negative safe integer, got 9007199254740992")
+      assert.strictEqual(
+        issue("task:9007199254740993"),
+        "task must be a non-negative safe integer, got 9007199254740992"
+      )
     })
 
     it("fromStringUnsafe throws what fromString fails with", () => {
@@ -378,7 +380,7 @@ describe("DeviceSpec", () => {
       share: small
     }, ({ count, feeders, share }) => {
       // Deals the replicas out one by one, round and round, to one feeder after the other.
-      const dealt: Array<ReadonlyArray<number>> = []
+      const dealt: Array<ReadonlyArray<number | undefined>> = []
       let next = 0
       for (let feeder = 0; feeder <= feeders; feeder++) {
         dealt.push(Array.from({ length: share + 1 }, () => {
@@ -387,7 +389,7 @@ describe("DeviceSpec", () => {
           return replica
         }))
       }
-      const shares = dealt.map((_, feederTask) =>
+      const shares: typeof dealt = dealt.map((_, feederTask) =>
         DeviceSpec.replicas("c", count + 1, { feederTask, replicasPerFeeder: share + 1 }).map((one) => one.replica)
       )
       assert.deepStrictEqual(shares, dealt)

@@ -243,6 +243,7 @@ const makeHandle = (link: HostLink): Handle => {
   const frames: Array<DeviceFrame> = []
   const wake = Latch.makeUnsafe(false)
   const idle = Latch.makeUnsafe(false)
+  const closing = Latch.makeUnsafe(false)
   let isDue = false
   let isClosing = false
   const work = () => {
@@ -262,6 +263,7 @@ const makeHandle = (link: HostLink): Handle => {
     },
     close: () => {
       isClosing = true
+      closing.openUnsafe()
       wake.openUnsafe()
     },
     finished: Effect.flatMap(idle.await, () => hasEnded() ? closed.await : Effect.void),
@@ -280,7 +282,10 @@ const makeHandle = (link: HostLink): Handle => {
         // Reports made in one turn of the scheduler become one.
         return Effect.flatMap(Effect.andThen(wake.await, Effect.yieldNow), () => turn)
       })
-      return Effect.ensuring(turn, Effect.andThen(idle.open, closed.open))
+      // A peer that takes nothing more does not keep a link that is to be closed.
+      return Effect.raceFirst(turn, Effect.andThen(closing.await, Effect.sleep("1 second"))).pipe(
+        Effect.ensuring(Effect.andThen(idle.open, closed.open))
+      )
     }
   }
 }

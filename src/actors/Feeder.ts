@@ -312,10 +312,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     /** Given back, waiting for their time. */
     let delayed = 0
     const runners: Array<QueueRunner.QueueRunner<unknown>> = []
-    const remotes = new Map<
-      string,
-      { readonly feed: RemoteFeed.RemoteFeed<A>; failed: RemoteFeed.DeviceFailed | undefined }
-    >()
+    const remotes = new Map<string, Remote<A>>()
     const rejected: Array<{ readonly device: string; readonly ordinal: number; readonly cause: string }> = []
     let fatal: FeedError | undefined
     let current:
@@ -467,25 +464,21 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 
     // --- devices -----------------------------------------------------------------------------------------------------
 
-    const startRemote = (
-      device: string,
-      remote: { readonly feed: RemoteFeed.RemoteFeed<A>; failed: RemoteFeed.DeviceFailed | undefined }
-    ) =>
-      current === undefined ? Effect.void : Effect.asVoid(current.links.fork(
-        device,
-        remote.feed.run.pipe(
-          Effect.catch((failed) =>
-            Effect.andThen(
-              Effect.logWarning(failed.message),
-              Effect.sync(() => {
-                remote.failed = failed
-                if (options.supervision === "all") fatal ??= error(failed)
-                changedUnsafe()
-              })
-            )
-          )
-        )
-      ))
+    const startRemote = (device: string, remote: Remote<A>): Effect.Effect<void> => {
+      const running = current
+      if (running === undefined) return Effect.void
+      const supervised = remote.feed.run.pipe(
+        Effect.catch((failed) => {
+          remote.failed = failed
+          if (options.supervision === "all") fatal ??= error(failed)
+          changedUnsafe()
+          return Effect.logWarning(failed.message)
+        }),
+        // A device that fails is its own affair; a defect is the feeder's.
+        Effect.onError((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : running.outer.requestStop(cause))
+      )
+      return Effect.asVoid(running.links.fork(device, supervised))
+    }
 
     const addRemoteDevice = (input: DeviceSpec.Input): Effect.Effect<void, FeedError, RemoteDevices> =>
       Effect.gen(function*() {
@@ -498,7 +491,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
           return yield* error(new DeviceInvalid({ device, issue: `feeder ${id} feeds it already` }))
         }
         const devices = yield* RemoteDevices
-        const remote = {
+        const remote: Remote<A> = {
           feed: RemoteFeed.make<A>({
             config: {
               feed: feed.name,
@@ -661,6 +654,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     // What a source fails with is `unknown` in here; `set` and `setMany` tell it in the type of what they give.
     return feeder as Feeder<S>
   })
+
+/** A device that is fed, and how it failed in this run. */
+interface Remote<A> {
+  readonly feed: RemoteFeed.RemoteFeed<A>
+  failed: RemoteFeed.DeviceFailed | undefined
+}
 
 /** An element in the local queue. Its ordinal is -1 until it first leaves. */
 interface Slot<A> {

@@ -115,6 +115,9 @@ export type Tolerator = Schedule.Schedule<unknown, DeviceLost | FeedRefused>
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
 
+/** How long the last frames of a link may take to leave. */
+const flushTime = "1 second"
+
 /**
  * Makes the remote feed of one device.
  *
@@ -135,6 +138,7 @@ export const make = <A>(options: {
   const frames: Array<FeederFrame> = []
   const work = Latch.makeUnsafe(false)
   const free = Latch.makeUnsafe(false)
+  const closing = Latch.makeUnsafe(false)
   let isClosing = false
   let lost: DeviceLost | undefined
   let failure: DeviceLost | FeedRefused | undefined
@@ -154,6 +158,7 @@ export const make = <A>(options: {
           break
         case "CloseLink":
           isClosing = true
+          closing.openUnsafe()
           break
         case "GiveBack":
           owner.givenBackUnsafe(device, output.items, output.afterMillis, output.cause)
@@ -247,22 +252,26 @@ export const make = <A>(options: {
   const interval = config.leaseMillis / 4
   const ticks = Effect.forever(Effect.andThen(Effect.sleep(interval), tick))
 
+  /** A peer that takes nothing more does not keep a link that is to be closed. */
+  const closed = Effect.andThen(closing.await, Effect.sleep(flushTime))
+
   const isLinked = () => state.phase === "Opening" || state.phase === "Live" || state.phase === "Draining"
 
   const use = (link: Link): Effect.Effect<void, DeviceLost> =>
     Effect.suspend(() => {
       apply({ _tag: "Opened", now: owner.now() })
-      return Effect.raceAllFirst([write(link), read(link), pump, ticks])
+      return Effect.raceAllFirst([write(link), read(link), pump, ticks, closed])
     }).pipe(
       Effect.onInterrupt(() => {
         apply({ _tag: "Stop" })
-        return isClosing ? Effect.ignore(Effect.timeoutOption(write(link), "1 second")) : Effect.void
+        return isClosing ? Effect.ignore(Effect.timeoutOption(write(link), flushTime)) : Effect.void
       })
     )
 
   const attempt: Effect.Effect<void, never> = Effect.suspend(() => {
     frames.length = 0
     isClosing = false
+    closing.closeUnsafe()
     lost = undefined
     failure = undefined
     return options.devices.open(device, options.info).pipe(
