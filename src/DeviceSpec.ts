@@ -13,8 +13,8 @@
  * differs, it is stricter:
  *
  * - numbers are decimal digits only, so no sign, space or `_`, and never negative;
- * - job and device type have at least one character and no white space, `/`, `:` or `*`, so that every name that can be
- *   made can be read back;
+ * - job and device type are well formed and not empty, without white space, `/`, `:` or `*`, so that every name that
+ *   can be made can be read back;
  * - specs cannot be changed in place: `merge` and `replace` return new ones.
  *
  * @since 0.1.0
@@ -30,8 +30,8 @@ const TypeId = "~effect-feeder/DeviceSpec"
 // -----------------------------------------------------------------------------
 
 /**
- * The fields of a device spec. Numbers are non-negative integers; job and device type are not empty and have no white
- * space, `/`, `:` or `*`.
+ * The fields of a device spec. Numbers are non-negative safe integers; job and device type are well formed and not
+ * empty, without white space, `/`, `:` or `*`.
  *
  * @category models
  * @since 0.1.0
@@ -155,7 +155,9 @@ export const fromString = (name: string): Result.Result<DeviceSpec, DeviceSpecEr
     if (issue !== undefined) return refuse(issue)
     if (read.deviceType !== undefined && fields.deviceType !== undefined) {
       return refuse(
-        `cannot specify multiple device types: "${attribute}" follows ${fields.deviceType}; name one device`
+        `cannot specify multiple device types: ${
+          JSON.stringify(attribute)
+        } follows ${fields.deviceType}; name one device`
       )
     }
     Object.assign(fields, read)
@@ -374,13 +376,15 @@ class Spec implements DeviceSpec {
 
 const isNatural = (n: number): boolean => Number.isSafeInteger(n) && n >= 0
 
-const isName = (s: string): boolean => /^[^\s/:*]+$/.test(s)
+const isName = (s: string): boolean => /^[^\s/:*]+$/.test(s) && s.isWellFormed()
 
 const issueOf = (fields: Fields): string | undefined => {
   for (const key of ["job", "deviceType"] as const) {
     const name = fields[key]
     if (name !== undefined && !isName(name)) {
-      return `${key} must not be empty or have white space, "/", ":" or "*", got ${JSON.stringify(name)}`
+      return `${key} must be well formed and not empty, without white space, "/", ":" or "*", got ${
+        JSON.stringify(name)
+      }`
     }
   }
   for (const key of ["replica", "task", "deviceIndex"] as const) {

@@ -30,7 +30,7 @@ export interface Options {
   readonly backoffFactor?: number | undefined
   /** How old a failure is when it is forgotten; time slept in delays does not count. Default 6000 seconds. */
   readonly forgiveAfter?: Duration.Input | undefined
-  /** Which failures are tolerated at all. Default `isDeviceLost`. */
+  /** Which failures are tolerated at all. Default `isConnectionFailure`. */
   readonly handles?: ((failure: unknown) => boolean) | undefined
 }
 
@@ -45,7 +45,7 @@ export interface Options {
  * @category guards
  * @since 0.1.0
  */
-export const isDeviceLost = (failure: unknown): boolean => Predicate.isTagged(failure, "DeviceLost")
+export const isConnectionFailure = (failure: unknown): boolean => Predicate.isTagged(failure, "DeviceLost")
 
 /**
  * Makes a failure budget: a schedule that is stepped with each failure, and gives the number of failures it remembers.
@@ -115,7 +115,7 @@ export const isDeviceLost = (failure: unknown): boolean => Predicate.isTagged(fa
  * @since 0.1.0
  */
 export const make = (options: Options = {}): Schedule.Schedule<number, unknown> => {
-  const { backoffFactor = 2, handles = isDeviceLost, limit = 5 } = options
+  const { backoffFactor = 2, handles = isConnectionFailure, limit = 5 } = options
   if (!Number.isSafeInteger(limit) || limit < 0) {
     throw new RangeError(`FailureTolerator.make: limit must be a non-negative integer, got ${limit}`)
   }

@@ -155,7 +155,7 @@ export type Output<A> =
     readonly cause: string
   }
   | { readonly _tag: "Rejected"; readonly item: Item<A>; readonly cause: string }
-  | { readonly _tag: "Reclaimed"; readonly fate: "gone" | "unknown" }
+  | { readonly _tag: "Reclaimed"; readonly fate: "gone" | "unknown"; readonly why: string }
   | { readonly _tag: "Failed"; readonly reason: RefusedReason; readonly detail: string }
 
 /**
@@ -378,7 +378,7 @@ const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> 
       return drain({ ...state, leaving: true }, now)
     case "Refused":
       if (!frame.retry) return fail(state, frame.reason, frame.detail)
-      return reclaim(state, "unknown", now)
+      return reclaim(state, "unknown", now, `it refuses for now (${frame.reason}): ${frame.detail}`)
   }
 }
 
@@ -403,7 +403,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
       heldByDead: state.heldByDead + held(state),
       progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }
     }
-    if (leased(next) > 0) return reclaim(next, "gone", now)
+    if (leased(next) > 0) return reclaim(next, "gone", now, "another process answers in its place")
     next = fresh(next)
   }
   if (leased(next) > 0 && now >= leaseEnds(next)) return reclaim(next, "unknown", now)
@@ -582,7 +582,12 @@ const drain = <A>(state: State<A>, now: number): Step<A> => {
 }
 
 /** Gives up the session: what is unsettled goes back, and the next session keeps what was certainly accepted. */
-const reclaim = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
+const reclaim = <A>(
+  state: State<A>,
+  fate: "gone" | "unknown",
+  now: number,
+  why = "it was silent for longer than its lease"
+): Step<A> => {
   const items = unsettled(state)
   const next: State<A> = {
     ...(state.welcomed ? nextSession(state) : state),
@@ -591,8 +596,8 @@ const reclaim = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Ste
     leaving: false
   }
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
-  if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device was lost" })
-  if (next.phase === "BackOff") outputs.push({ _tag: "Reclaimed", fate })
+  if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: why })
+  if (next.phase === "BackOff") outputs.push({ _tag: "Reclaimed", fate, why })
   return [next, outputs]
 }
 

@@ -80,11 +80,12 @@ describe("DeviceSpec", () => {
 
     it("refuses numbers and names out of bounds, and says which", () => {
       const message = (fields: DeviceSpec.Fields) => thrown(() => DeviceSpec.make(fields)).message
-      const name = `must not be empty or have white space, "/", ":" or "*", got`
+      const name = `must be well formed and not empty, without white space, "/", ":" or "*", got`
       assert.strictEqual(message({ job: "" }), `DeviceSpec.make: job ${name} ""`)
       assert.strictEqual(message({ job: "a/b" }), `DeviceSpec.make: job ${name} "a/b"`)
       assert.strictEqual(message({ deviceType: "GPU:0" }), `DeviceSpec.make: deviceType ${name} "GPU:0"`)
       assert.strictEqual(message({ deviceType: "*" }), `DeviceSpec.make: deviceType ${name} "*"`)
+      assert.strictEqual(message({ job: "\uD800" }), `DeviceSpec.make: job ${name} "\\ud800"`)
       const number = "must be a non-negative safe integer, got"
       assert.strictEqual(message({ replica: -1 }), `DeviceSpec.make: replica ${number} -1`)
       assert.strictEqual(message({ task: 0.5 }), `DeviceSpec.make: task ${number} 0.5`)
@@ -180,6 +181,10 @@ describe("DeviceSpec", () => {
         issue("task:9007199254740993"),
         "task must be a non-negative safe integer, got 9007199254740992"
       )
+    })
+
+    it("refuses a job that is not well formed, which would not arrive as it was sent", () => {
+      assert.isTrue(refusal("/job:\uDC00").includes("job must be well formed"))
     })
 
     it("fromStringUnsafe throws what fromString fails with", () => {
@@ -368,7 +373,9 @@ describe("DeviceSpec", () => {
         thrown(() => names("c", 2, { feederTask: -1 })).message,
         `DeviceSpec.replicas("c", 2): feederTask must be a non-negative integer, got -1`
       )
-      assert.isTrue(thrown(() => names("a/b", 2)).message.startsWith(`DeviceSpec.replicas("a/b", 2): job must not`))
+      assert.isTrue(
+        thrown(() => names("a/b", 2)).message.startsWith(`DeviceSpec.replicas("a/b", 2): job must be well formed`)
+      )
       assert.strictEqual(thrown(() => names("c", 2, { base: "tpu" })).message, refusal("tpu"))
     })
 

@@ -170,6 +170,15 @@ describe("FailureTolerator", () => {
       assert.strictEqual(yield* handled(5002, lost), "no more, 2")
     }))
 
+  it.effect("driven by hand: time passes once, whether or not failures are handled", () =>
+    Effect.gen(function*() {
+      const step = yield* Schedule.toStep(FailureTolerator.make({ limit: 9, forgiveAfter: "10 seconds" }))
+      assert.strictEqual((yield* step(0, lost))[0], 1)
+      assert.strictEqual((yield* Effect.flip(step(9_000, new A()))).value, 1)
+      assert.strictEqual((yield* step(14_999, lost))[0], 2)
+      assert.strictEqual((yield* Effect.flip(step(25_000, new A()))).value, 1)
+    }))
+
   it.effect("driven by hand: a delay that was cut short counts as long as it was", () =>
     Effect.gen(function*() {
       const options = { limit: 9, initDelay: "60 seconds", forgiveAfter: "10 seconds", handles: always } as const
@@ -202,10 +211,10 @@ describe("FailureTolerator", () => {
 
   it("by default only what is tagged DeviceLost is tolerated", () => {
     const refusal = new FeedRefused({ device: "d", reason: "version", detail: "1 to 1 here" })
-    assert.isTrue(FailureTolerator.isDeviceLost(lost))
-    assert.isTrue(FailureTolerator.isDeviceLost({ _tag: "DeviceLost" }))
+    assert.isTrue(FailureTolerator.isConnectionFailure(lost))
+    assert.isTrue(FailureTolerator.isConnectionFailure({ _tag: "DeviceLost" }))
     for (const other of [refusal, new Error("DeviceLost"), "DeviceLost", undefined, null]) {
-      assert.isFalse(FailureTolerator.isDeviceLost(other))
+      assert.isFalse(FailureTolerator.isConnectionFailure(other))
     }
   })
 

@@ -484,7 +484,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       Effect.gen(function*() {
         const parsed = typeof input === "string" ? DeviceSpec.fromString(input) : Result.succeed(input)
         if (Result.isFailure(parsed)) {
-          return yield* error(new DeviceInvalid({ device: String(input), issue: parsed.failure.message }))
+          return yield* error(new DeviceInvalid({ device: String(input), issue: parsed.failure.issue }))
         }
         const device = DeviceSpec.canonicalName(parsed.success)
         if (remotes.has(device)) {
@@ -631,7 +631,10 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       addRemoteDevice,
       addRemoteDevices,
       addRemoteReplicas: (...args: Parameters<typeof DeviceSpec.replicas>) =>
-        Effect.suspend(() => addRemoteDevices(DeviceSpec.replicas(...args))),
+        Effect.try({
+          try: () => DeviceSpec.replicas(...args),
+          catch: (thrown) => error(new DeviceInvalid({ device: `/job:${args[0]}`, issue: issueOf(thrown) }))
+        }).pipe(Effect.flatMap(addRemoteDevices)),
       run,
       stop: Effect.suspend(() => current === undefined ? Effect.void : Effect.asVoid(current.outer.requestStop())),
       feeding: Deferred.await(feeding),
@@ -654,6 +657,9 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     // What a source fails with is `unknown` in here; `set` and `setMany` tell it in the type of what they give.
     return feeder as Feeder<S>
   })
+
+const issueOf = (thrown: unknown): string =>
+  thrown instanceof DeviceSpec.DeviceSpecError ? thrown.issue : String(thrown)
 
 /** A device that is fed, and how it failed in this run. */
 interface Remote<A> {

@@ -167,7 +167,7 @@ export const make = <A>(options: {
           owner.rejectedUnsafe(device, output.item, output.cause)
           break
         case "Reclaimed":
-          failure = lost ?? new DeviceLost({ device, fate: output.fate, cause: new Error("its lease has run out") })
+          failure = lost ?? new DeviceLost({ device, fate: output.fate, cause: new Error(output.why) })
           break
         case "Failed":
           failure = new FeedRefused({ device, reason: output.reason, detail: output.detail })

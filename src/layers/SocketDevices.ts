@@ -102,7 +102,7 @@ export const layer = (
       for (const [name, address] of Object.entries(addresses)) {
         const spec = DeviceSpec.fromString(name)
         if (Result.isFailure(spec)) {
-          return yield* new AddressInvalid({ device: name, address, issue: spec.failure.message })
+          return yield* new AddressInvalid({ device: name, address, issue: spec.failure.issue })
         }
         const device = DeviceSpec.canonicalName(spec.success)
         const parsed = yield* parse(device, address)
