@@ -83,6 +83,7 @@ describe("DeviceSpec", () => {
       const name = `must be well formed and not empty, without white space, "/", ":" or "*", got`
       assert.strictEqual(message({ job: "" }), `DeviceSpec.make: job ${name} ""`)
       assert.strictEqual(message({ job: "a/b" }), `DeviceSpec.make: job ${name} "a/b"`)
+      assert.strictEqual(message({ job: "a b" }), `DeviceSpec.make: job ${name} "a b"`)
       assert.strictEqual(message({ deviceType: "GPU:0" }), `DeviceSpec.make: deviceType ${name} "GPU:0"`)
       assert.strictEqual(message({ deviceType: "*" }), `DeviceSpec.make: deviceType ${name} "*"`)
       assert.strictEqual(message({ job: "\uD800" }), `DeviceSpec.make: job ${name} "\\ud800"`)
@@ -256,6 +257,11 @@ describe("DeviceSpec", () => {
       }
     })
 
+    it("each field that both have is the argument's", () => {
+      const merged = DeviceSpec.merge(spec("/job:a/replica:1/task:2/gpu:3"), spec("/job:b/replica:4/task:0/cpu:6"))
+      assert.strictEqual(DeviceSpec.print(merged), "/job:b/replica:4/task:0/device:CPU:6")
+    })
+
     it("takes device type and device index separately", () => {
       const index = DeviceSpec.make({ deviceIndex: 3 })
       assert.strictEqual(DeviceSpec.print(DeviceSpec.merge(spec("/device:GPU:3"), spec("/cpu"))), "/device:CPU:3")
@@ -368,11 +374,13 @@ describe("DeviceSpec", () => {
       }
     })
 
-    it("refuses a negative task, a bad job and a bad base", () => {
-      assert.strictEqual(
-        thrown(() => names("c", 2, { feederTask: -1 })).message,
-        `DeviceSpec.replicas("c", 2): feederTask must be a non-negative integer, got -1`
-      )
+    it("refuses a task that is no natural number, a bad job and a bad base", () => {
+      for (const feederTask of [-1, 0.5, NaN]) {
+        assert.strictEqual(
+          thrown(() => names("c", 2, { feederTask, replicasPerFeeder: 1 })).message,
+          `DeviceSpec.replicas("c", 2): feederTask must be a non-negative integer, got ${feederTask}`
+        )
+      }
       assert.isTrue(
         thrown(() => names("a/b", 2)).message.startsWith(`DeviceSpec.replicas("a/b", 2): job must be well formed`)
       )

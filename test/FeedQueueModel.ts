@@ -50,15 +50,15 @@ export class FeedQueueModel {
     return Math.max(0, this.stored.length - this.need())
   }
 
+  /** A take that comes to an empty line is tried before it makes room by collecting. */
   take(id: number, kind: Kind, n: number, millis = 0): void {
-    if (n === 0) this.answers.set(id, { _tag: "Taken", elements: [] })
-    else {this.takes.push({
-        id,
-        kind: kind === "within" && millis === 0 ? "available" : kind,
-        n,
-        millis,
-        deadline: undefined
-      })}
+    if (n === 0) {
+      this.answers.set(id, { _tag: "Taken", elements: [] })
+      return
+    }
+    const atOnce = kind === "within" && millis === 0
+    this.takes.push({ id, kind: atOnce ? "available" : kind, n, millis, deadline: undefined })
+    if (this.takes.length === 1) this.serveTake()
     this.settle()
   }
 

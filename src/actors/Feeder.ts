@@ -544,13 +544,15 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         const isFinished = isAllOut && states.every((state) => FeedSession.leased(state) === 0)
         if (isAllOut) { for (const { feed } of all) feed.flushUnsafe() }
         if (isFinished) { for (const { feed } of all) feed.drainUnsafe() }
+        const failed = all.flatMap((remote) => remote.failed ?? [])
+        // With nothing left to feed it is no failure that the devices are gone, unless none of them ever fitted.
+        const isUnfit = failed.every(({ cause }) => cause._tag === "FeedRefused")
+        if (failed.length > 0 && failed.length === all.length && (!isFinished || isUnfit)) {
+          return yield* error(new NoDeviceLeft({ devices: failed }))
+        }
         if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
           hasEnded = true
           return
-        }
-        const failed = all.flatMap((remote) => remote.failed ?? [])
-        if (!isFinished && failed.length > 0 && failed.length === all.length) {
-          return yield* error(new NoDeviceLeft({ devices: failed }))
         }
       }
     }))

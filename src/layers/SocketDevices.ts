@@ -26,7 +26,7 @@ import type { Any, HostsOf } from "../Feed.ts"
 import type { MalformedFrame, RawFrame } from "../internal/frames.ts"
 import * as Frames from "../internal/frames.ts"
 import type { FeedInfo, HostLink, Link } from "../RemoteDevices.ts"
-import { DeviceLinks, DeviceLost, RemoteDevices } from "../RemoteDevices.ts"
+import { DeviceLinks, DeviceLost, FeedRefused, RemoteDevices } from "../RemoteDevices.ts"
 
 const TypeId = "~effect-feeder/layers/SocketDevices"
 
@@ -112,12 +112,13 @@ export const layer = (
         known.set(device, parsed)
         used.set(place, device)
       }
-      const open = (device: string, feed: FeedInfo): Effect.Effect<Link, DeviceLost, Scope.Scope> =>
+      const open = (device: string, feed: FeedInfo): Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope> =>
         Effect.gen(function*() {
           const address = known.get(device)
           if (address === undefined) {
-            const cause = new Error(`it has no address; known are ${[...known.keys()].join(", ") || "none"}`)
-            return yield* new DeviceLost({ device, fate: "unknown", cause })
+            // The addresses are fixed, so to try again would not help.
+            const detail = `it has no address; known are ${[...known.keys()].join(", ") || "none"}`
+            return yield* new FeedRefused({ device, reason: "invalid", detail })
           }
           const socket = yield* NodeSocket.makeNet({ ...address, noDelay: true })
           const lost = (cause: unknown) => new DeviceLost({ device, fate: fateOf(cause), cause: rootOf(cause) })

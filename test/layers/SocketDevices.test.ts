@@ -3,13 +3,13 @@
  * killed, stopped and cut off.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger } from "effect"
-import { FailureTolerator, type Feed, Feeder, type Ledger, type RemoteDevices } from "effect-feeder"
+import { Deferred, Effect, Fiber, Layer, Logger, Schema, Stream } from "effect"
+import { FailureTolerator, Feed, Feeder, type Ledger, type RemoteDevices } from "effect-feeder"
 import type { Source } from "effect-feeder/actors/QueueRunner"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
-import type * as Schema from "effect/Schema"
-import { Kept, Numbers } from "../fixtures/messages.ts"
-import { freePort, makeProxy, type Process, startConsumer, until } from "../fixtures/processes.ts"
+import type { ConsumerSettings } from "../fixtures/messages.ts"
+import { blobBytes, Kept, Numbers } from "../fixtures/messages.ts"
+import { dial, freePort, makeProxy, type Process, startBadConsumer, startConsumer, startFeeder, until } from "../fixtures/processes.ts"
 
 const lease = 1000
 
@@ -22,7 +22,7 @@ const numbers = (from: number, to: number): ReadonlyArray<number> =>
   Array.from({ length: to - from }, (_, i) => from + i)
 
 /** Feeds in this process to replicas at ports of this machine; gives the feeder and, once it has ended, its account. */
-const feed = <Name extends string, Ack extends RemoteDevices.Acknowledge, S extends Source<number, never, never>>(
+const startFeed = <Name extends string, Ack extends RemoteDevices.Acknowledge, S extends Source<number, never, never>>(
   feed: Feed.Feed<Name, typeof Schema.Int, Ack>,
   source: S,
   ports: ReadonlyArray<number>,
@@ -89,7 +89,7 @@ it.live("two consumers share a feed", () =>
     const consumers = yield* Effect.forEach(ports, (port) => startConsumer({ port, feeds: ["numbers"] }), {
       concurrency: "unbounded"
     })
-    const { feeder, ledger } = yield* feed(Numbers, numbers(0, 4000), ports)
+    const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 4000), ports)
     assertExact(yield* ledger, 4000)
     for (const consumer of consumers) assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
     assertEachSeen(consumers, 4000)
@@ -97,3 +97,657 @@ it.live("two consumers share a feed", () =>
     for (const consumer of consumers) assert.isAbove(handed([consumer]).length, 100)
     assert.deepStrictEqual(yield* failuresOf(feeder), [0, 0])
   }))
+
+/** A source that gives `before` elements, and the rest up to `count` once `gate` is open. */
+const gated = (before: number, count: number) =>
+  Effect.map(Deferred.make<void>(), (gate) => ({
+    open: Deferred.succeed(gate, undefined),
+    source: Stream.concat(
+      Stream.fromIterable(numbers(0, before)),
+      Stream.unwrap(Effect.as(Deferred.await(gate), Stream.fromIterable(numbers(before, count))))
+    )
+  }))
+
+const startConsumers = (settings: ReadonlyArray<ConsumerSettings>) =>
+  Effect.forEach(settings, startConsumer, { concurrency: "unbounded" })
+
+const redelivered = (consumers: ReadonlyArray<Process>) => handed(consumers).filter(({ redelivered }) => redelivered)
+
+/** Whether a consumer was handed all of these. */
+const hasSeen = (consumer: Process, ordinals: ReadonlyArray<number>): boolean => {
+  const seen = new Set(handed([consumer]).map(({ ordinal }) => ordinal))
+  return ordinals.every((ordinal) => seen.has(ordinal))
+}
+
+/** Waits until a device is in a phase. */
+const phase = <S extends Feed.ElementSchema, E>(
+  feeder: Feeder.Feeder<S, E>,
+  device: number,
+  wanted: Feeder.DeviceStatus["phase"]
+) =>
+  feeder.changes.pipe(
+    Stream.takeUntil(({ devices }) => devices[device]?.phase === wanted),
+    Stream.runDrain,
+    Effect.timeout("10 seconds")
+  )
+
+describe("a consumer that dies", () => {
+  it.live("its elements go elsewhere, marked, and a restarted one is fed again", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
+      const [a, b] = yield* startConsumers(settings)
+      const { open, source } = yield* gated(1000, 2000)
+      const { feeder, ledger } = yield* startFeed(Numbers, source, ports)
+      yield* a!.printed("Handed", 100)
+      yield* a!.signal("SIGKILL")
+      const before = handed([b!]).length
+      yield* a!.exited
+      const others = yield* b!.printed("Handed", before + 200)
+      const again = yield* startConsumer(settings[0]!)
+      yield* open
+      yield* again.printed("Handed", 100)
+      const account = yield* ledger
+      const all = [a!, b!, again]
+      assertEachSeen(all, 2000)
+      assert.isAbove(redelivered(all).length, 0)
+      assert.deepInclude(account, { generated: 2000, delivered: 2000, lost: 0, leased: 0, queued: 0, dead: 0 })
+      assert.isAbove(account.redelivered, 0)
+      const [first, second] = (yield* feeder.status).devices
+      assert.isAbove(first!.session, 1)
+      assert.isAbove(first!.failures, 0)
+      assert.deepInclude(second, { session: 1, failures: 0, redelivered: account.redelivered - first!.redelivered })
+      yield* Effect.forEach([b!, again], (consumer) => consumer.exited)
+      void others
+    }))
+
+  it.live("without another, the run waits for it to come back", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const settings: ConsumerSettings = { port, feeds: ["numbers"], concurrency: 4, millis: 2 }
+      const a = yield* startConsumer(settings)
+      const { ledger } = yield* startFeed(Numbers, numbers(0, 500), [port])
+      yield* a.printed("Handed", 100)
+      yield* a.signal("SIGKILL")
+      yield* a.exited
+      const again = yield* startConsumer(settings)
+      assert.deepInclude(yield* ledger, { generated: 500, delivered: 500, lost: 0, leased: 0, queued: 0 })
+      assertEachSeen([a, again], 500)
+    }))
+
+  it.live("accepted: what it held is counted, the rest is delivered", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
+      const [a, b] = yield* startConsumers(settings)
+      const { open, source } = yield* gated(1000, 2000)
+      const { ledger } = yield* startFeed(Kept, source, ports)
+      yield* a!.printed("Handed", 100)
+      yield* a!.signal("SIGKILL")
+      yield* a!.exited
+      const again = yield* startConsumer(settings[0]!)
+      yield* open
+      yield* again.printed("Handed", 100)
+      const account = yield* ledger
+      assert.isAbove(account.heldByDead, 0)
+      assert.strictEqual(account.lost, 0)
+      yield* Effect.forEach([b!, again], (consumer) => consumer.exited)
+      const unseen = assertEachSeen([a!, b!, again], 2000, account.heldByDead)
+      assert.isAbove(unseen, 0)
+      // The consumers that are left finish what they have accepted.
+      assert.strictEqual(account.delivered + account.held + account.heldByDead, 2000)
+    }))
+
+  it.live("accepted: what it held is counted when it does not come back", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers(
+        ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
+      )
+      const { ledger } = yield* startFeed(Kept, numbers(0, 1000), ports)
+      yield* a!.printed("Handed", 100)
+      yield* a!.signal("SIGKILL")
+      const account = yield* ledger
+      yield* b!.exited
+      const missing = account.held + account.heldByDead
+      assert.isAbove(assertEachSeen([a!, b!], 1000, missing), 0)
+      assert.deepInclude(account, { generated: 1000, delivered: 1000 - missing, lost: 0, leased: 0 })
+    }))
+})
+
+describe("a consumer that is stopped for longer than the lease", () => {
+  it.live("hands out nothing that was taken back, and its late settlements do not count", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers([
+        // Two of its three workers are busy for longer than it is stopped; the third wakes with elements in the queue.
+        { port: ports[0], feeds: ["numbers"], concurrency: 3, millis: 30, slow: { count: 2, millis: 3000 } },
+        { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
+      ])
+      const { open, source } = yield* gated(300, 600)
+      const { feeder, ledger } = yield* startFeed(Numbers, source, ports, { lease: 600 })
+      yield* a!.printed("Handed", 5)
+      yield* a!.signal("SIGSTOP")
+      const taken = handed([a!]).slice(0, 2).map(({ ordinal }) => ordinal)
+      yield* Effect.sleep(1800)
+      const [stopped] = (yield* feeder.status).devices
+      assert.deepInclude(stopped, { leased: 0, held: 0 })
+      assert.isAbove(stopped!.session, 1)
+      yield* until("the other did what was taken back", () => hasSeen(b!, taken))
+      const woken = handed([a!]).length
+      yield* a!.signal("SIGCONT")
+      yield* a!.printed("Finished", 5)
+      yield* open
+      const account = yield* ledger
+      yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
+      assertEachSeen([a!, b!], 600)
+      assert.deepInclude(account, { generated: 600, delivered: 600, lost: 0, leased: 0, queued: 0, dead: 0 })
+      assert.isAbove(account.redelivered, 0)
+      assert.strictEqual(a!.all("Ended")[0]?.consumed.fenced, 2)
+      assert.isAbove(handed([a!]).length, woken, "it is fed again")
+    }))
+})
+
+describe("a link", () => {
+  for (const one of [{ feed: Numbers, name: "numbers" }, { feed: Kept, name: "kept" }] as const) {
+    it.live(`that is cut goes on where it was (${one.feed.acknowledge})`, () =>
+      Effect.gen(function*() {
+        const port = yield* freePort
+        const consumer = yield* startConsumer({ port, feeds: [one.name], concurrency: 4, millis: 1 })
+        const proxy = yield* makeProxy(port)
+        const source = numbers(0, 1500)
+        const { feeder, ledger } = yield* one.name === "kept"
+          ? startFeed(one.feed, source, [proxy.port])
+          : startFeed(one.feed, source, [proxy.port])
+        for (let cuts = 1; cuts <= 5; cuts++) {
+          yield* consumer.printed("Handed", cuts * 200)
+          yield* proxy.cut
+          yield* until("it was linked again", () => proxy.connections() > cuts)
+        }
+        const account = yield* ledger
+        yield* consumer.exited
+        assert.strictEqual(handed([consumer]).length, 1500)
+        assertEachSeen([consumer], 1500)
+        assert.strictEqual(redelivered([consumer]).length, 0)
+        assert.deepInclude(account, {
+          generated: 1500,
+          accepted: 1500,
+          lost: 0,
+          leased: 0,
+          queued: 0,
+          redelivered: 0,
+          heldByDead: 0
+        })
+        assert.strictEqual(account.delivered + account.held, 1500)
+        assert.deepStrictEqual(yield* failuresOf(feeder), [0])
+        assert.deepInclude((yield* feeder.status).devices[0], { session: 1 })
+      }))
+  }
+
+  it.live("that is half open is given up after the lease", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers(
+        ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
+      )
+      const proxy = yield* makeProxy(ports[0])
+      const { open, source } = yield* gated(600, 1200)
+      const { feeder, ledger } = yield* startFeed(Numbers, source, [proxy.port, ports[1]], { lease: 600 })
+      yield* a!.printed("Handed", 100)
+      yield* proxy.freeze
+      const frozenAt = performance.now()
+      let sessions = 1
+      yield* Effect.forkScoped(Effect.forever(Effect.andThen(
+        Effect.sleep(5),
+        Effect.map(feeder.status, ({ devices }) => {
+          sessions = devices[0]!.session
+        })
+      )))
+      yield* until("what was out was taken back", () => sessions > 1)
+      assert.isAbove(performance.now() - frozenAt, 550)
+      assert.isBelow(performance.now() - frozenAt, 2000)
+      yield* b!.printed("Handed", 600 - handed([a!]).length)
+      yield* proxy.heal
+      const before = handed([a!]).length
+      yield* open
+      yield* a!.printed("Handed", before + 50)
+      const account = yield* ledger
+      yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
+      assertEachSeen([a!, b!], 1200)
+      assert.deepInclude(account, { generated: 1200, delivered: 1200, lost: 0, leased: 0, queued: 0, dead: 0 })
+      const [first, second] = (yield* feeder.status).devices
+      assert.isAbove(first!.failures, 0)
+      assert.deepInclude(second, { session: 1, failures: 0 })
+    }))
+})
+
+describe("a consumer that is told to go", () => {
+  it.live("SIGTERM: it finishes what it holds, and the other gets the rest", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers(
+        ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
+      )
+      const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 2000), ports)
+      yield* a!.printed("Handed", 200)
+      yield* a!.signal("SIGTERM")
+      const exit = yield* a!.exited
+      assert.strictEqual(exit.signal, null)
+      assert.isBelow(handed([b!]).length, 1800, "it went before the end")
+      const account = yield* ledger
+      yield* b!.exited
+      assertEachSeen([a!, b!], 2000)
+      assert.strictEqual(handed([a!, b!]).length, 2000)
+      assertExact(account, 2000)
+      assert.strictEqual(a!.all("Finished").length, handed([a!]).length)
+      assert.deepInclude((yield* feeder.status).devices[1], { failures: 0, session: 1 })
+    }))
+
+  it.live("SIGTERM, and a restart at the same address", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const settings: ConsumerSettings = { port, feeds: ["numbers"], concurrency: 4, millis: 2 }
+      const a = yield* startConsumer(settings)
+      const { ledger } = yield* startFeed(Numbers, numbers(0, 1000), [port])
+      yield* a.printed("Handed", 200)
+      yield* a.signal("SIGTERM")
+      yield* a.exited
+      const again = yield* startConsumer(settings)
+      assertExact(yield* ledger, 1000)
+      yield* again.exited
+      assertEachSeen([a, again], 1000)
+      assert.strictEqual(handed([a, again]).length, 1000)
+    }))
+
+  for (const second of ["SIGTERM", "SIGINT"] as const) {
+    it.live(`SIGTERM, then ${second}: it ends at once`, () =>
+      Effect.gen(function*() {
+        const ports = [yield* freePort, yield* freePort] as const
+        const [a, b] = yield* startConsumers([
+          { port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 },
+          { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
+        ])
+        const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 300), ports)
+        yield* a!.printed("Handed", 2)
+        yield* a!.signal("SIGTERM")
+        yield* phase(feeder, 0, "Draining")
+        yield* a!.signal(second)
+        const signalled = performance.now()
+        yield* a!.exited
+        assert.isBelow(performance.now() - signalled, 2000)
+        const account = yield* ledger
+        assertEachSeen([a!, b!], 300)
+        assert.deepInclude(account, { generated: 300, delivered: 300, lost: 0, leased: 0, queued: 0, dead: 0 })
+        assert.isAtLeast(account.redelivered, 2)
+        assert.strictEqual(a!.all("Finished").length, 0)
+      }))
+  }
+
+  it.live("SIGINT: it ends at once, and its elements go elsewhere", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers([
+        { port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 },
+        { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
+      ])
+      const { ledger } = yield* startFeed(Numbers, numbers(0, 300), ports)
+      yield* a!.printed("Handed", 2)
+      yield* a!.signal("SIGINT")
+      const signalled = performance.now()
+      yield* a!.exited
+      assert.isBelow(performance.now() - signalled, 2000)
+      const account = yield* ledger
+      assertEachSeen([a!, b!], 300)
+      assert.deepInclude(account, { generated: 300, delivered: 300, lost: 0, leased: 0, queued: 0, dead: 0 })
+      assert.isAtLeast(account.redelivered, 2)
+    }))
+})
+
+describe("several feeds and feeders", () => {
+  it.live("one process hosts two feeds", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers", "kept"] })
+      const first = yield* startFeed(Numbers, numbers(0, 500), [port])
+      const second = yield* startFeed(Kept, numbers(0, 700), [port])
+      assertExact(yield* first.ledger, 500)
+      const account = yield* second.ledger
+      assert.deepInclude(account, { generated: 700, accepted: 700, lost: 0, heldByDead: 0 })
+      assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
+      const of = (name: string) => handed([consumer]).filter(({ feed }) => feed === name).map(({ ordinal }) => ordinal)
+      assert.deepStrictEqual(of("numbers"), numbers(0, 500))
+      assert.deepStrictEqual(of("kept"), numbers(0, 700))
+    }))
+
+  it.live("a host waits for as many feeders as it expects", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const devices = { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], feeders: 2, concurrency: 4, millis: 1 })
+      const [short, long] = yield* Effect.all([
+        startFeeder({ feed: "numbers", id: "short", count: 100, leaseMillis: lease, devices }),
+        startFeeder({ feed: "numbers", id: "long", count: 1000, leaseMillis: lease, devices })
+      ], { concurrency: "unbounded" })
+      yield* short.exited
+      assert.deepStrictEqual(consumer.all("Ended"), [])
+      yield* long.exited
+      assert.deepStrictEqual(short.all("Fed"), [{ _tag: "Fed", generated: 100, delivered: 100, redelivered: 0, lost: 0 }])
+      assert.deepStrictEqual(long.all("Fed"), [{ _tag: "Fed", generated: 1000, delivered: 1000, redelivered: 0, lost: 0 }])
+      assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
+      const of = (id: string) => handed([consumer]).filter(({ feeder }) => feeder === id).map(({ ordinal }) => ordinal)
+      assert.deepStrictEqual(of("short"), numbers(0, 100))
+      assert.deepStrictEqual(of("long"), numbers(0, 1000))
+    }))
+
+  it.live("a host may expect feeders for ever", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], feeders: "forever" })
+      for (const count of [100, 200]) {
+        const { ledger } = yield* startFeed(Numbers, numbers(0, count), [port])
+        assertExact(yield* ledger, count)
+      }
+      assert.strictEqual(handed([consumer]).length, 300)
+      assert.deepStrictEqual(consumer.all("Ended"), [])
+      yield* consumer.signal("SIGTERM")
+      yield* consumer.exited
+      assert.strictEqual(handed([consumer]).length, 300)
+    }))
+
+  it.live("a feeder that vanishes without a word does not keep another's last elements waiting", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], feeders: 2, batch: 60 })
+      const proxy = yield* makeProxy(port)
+      const { open, source } = yield* gated(10, 20)
+      yield* Effect.addFinalizer(() => open)
+      const vanished = yield* startFeed(Numbers, source, [proxy.port], { id: "vanished", lease: 400 })
+      yield* until("it was fed", () => proxy.bytes() > 1000)
+      yield* vanished.feeder.feeding
+      yield* proxy.freeze
+      const { ledger } = yield* startFeed(Numbers, numbers(0, 10), [port], { id: "other" })
+      assertExact(yield* Effect.timeout(ledger, "10 seconds"), 10)
+      const of = (id: string) => handed([consumer]).filter(({ feeder }) => feeder === id).map(({ ordinal }) => ordinal)
+      assert.deepStrictEqual(of("other"), numbers(0, 10))
+      assert.deepStrictEqual(of("vanished"), [])
+    }))
+
+  it.live("a consumer that takes nothing costs its credit, and no more", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const windowBytes = 1_000_000
+      yield* startConsumer({ port, feeds: ["blobs"], windowBytes, isIdle: true })
+      const feeder = yield* startFeeder({
+        feed: "blobs",
+        count: 1_000_000,
+        leaseMillis: lease,
+        devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
+      })
+      yield* until("the window was full", () => feeder.all("Sample").some(({ leased }) => leased > 0))
+      const full = feeder.all("Sample").length
+      yield* feeder.printed("Sample", full + 30)
+      const samples = feeder.all("Sample").slice(full)
+      for (const { leased, queued } of samples) {
+        assert.isAtMost(leased * blobBytes, windowBytes)
+        assert.isAtMost(queued, 50)
+      }
+      assert.isBelow(samples.at(-1)!.rss - samples[0]!.rss, 32e6)
+      assert.isBelow(samples.at(-1)!.rss, 300e6)
+      yield* feeder.signal("SIGTERM")
+      const signalled = performance.now()
+      yield* feeder.exited
+      assert.isBelow(performance.now() - signalled, 1000)
+    }))
+})
+
+describe("a feeder that dies", () => {
+  for (const after of ["within its lease", "after its lease"] as const) {
+    it.live(`and comes back ${after}: what waited in the device's queue is gone`, () =>
+      Effect.gen(function*() {
+        const port = yield* freePort
+        const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 4, millis: 100 })
+        const settings = {
+          feed: "numbers",
+          id: "feeder",
+          leaseMillis: 600,
+          devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
+        } as const
+        const first = yield* startFeeder({ ...settings, count: 10_000 })
+        yield* consumer.printed("Handed", 8)
+        yield* first.signal("SIGKILL")
+        yield* first.exited
+        if (after === "after its lease") {
+          yield* Effect.sleep(750)
+          const lapsed = handed([consumer]).length
+          yield* Effect.sleep(300)
+          assert.strictEqual(handed([consumer]).length, lapsed)
+        }
+        const second = yield* startFeeder({ ...settings, count: 40 })
+        yield* second.exited
+        assert.deepStrictEqual(second.all("Fed"), [{ _tag: "Fed", generated: 40, delivered: 40, redelivered: 0, lost: 0 }])
+        yield* consumer.exited
+        const all = handed([consumer]).map(({ ordinal }) => ordinal)
+        assert.isBelow(all.length, 8 + 64)
+        assert.deepStrictEqual(all.slice(-40), numbers(0, 40))
+        assert.deepStrictEqual(all.slice(0, -40), numbers(0, all.length - 40))
+      }))
+  }
+})
+
+// -----------------------------------------------------------------------------
+// refusals
+// -----------------------------------------------------------------------------
+
+const hostHere = <const Feeds extends ReadonlyArray<Feed.Any>>(
+  feeds: Feeds,
+  options: Omit<SocketDevices.HostOptions<Feeds>, "feeds" | "port"> = {}
+) =>
+  Effect.gen(function*() {
+    const port = yield* freePort
+    yield* Layer.build(SocketDevices.layerHost({ feeds, port, ...options }))
+    return port
+  })
+
+/** What a run with one device fails with. */
+const failureAt = <Name extends string, S extends Feed.ElementSchema, Ack extends RemoteDevices.Acknowledge>(
+  feed: Feed.Feed<Name, S, Ack>,
+  port: number,
+  id = "feeder-1"
+) =>
+  Feeder.run(feed, { source: [], devices: [nameOf(0)], id, lease }).pipe(
+    Effect.provide(SocketDevices.layer({ [nameOf(0)]: `tcp://127.0.0.1:${port}` })),
+    Effect.provide(Logger.layer([])),
+    Effect.flip,
+    Effect.timeout("5 seconds")
+  )
+
+describe("refusals", () => {
+  it.live("another layout: every field that differs is named, with both sides", () =>
+    Effect.gen(function*() {
+      const mine = Feed.make("pairs", { element: Schema.Struct({ id: Schema.Int, label: Schema.String }) })
+      const theirs = Feed.make("pairs", { element: Schema.Struct({ id: Schema.String, label: Schema.String }) })
+      const port = yield* hostHere([mine])
+      const { message } = yield* failureAt(theirs, port)
+      assert.match(message, /feeder feeder-1 of feed "pairs"/)
+      assert.match(message, /\/job:consumer\/replica:0 refused the feed \(different feed\)/)
+      assert.match(message, /"id"/)
+      assert.notMatch(message, /"label"/)
+    }))
+  it.live("an unknown feed", () =>
+    Effect.gen(function*() {
+      const port = yield* hostHere([Numbers, Kept])
+      const { message } = yield* failureAt(Feed.make("letters", { element: Schema.String }), port)
+      assert.match(message, /it hosts "numbers", "kept", the feeder has "letters"/)
+    }))
+
+  it.live("another way to acknowledge", () =>
+    Effect.gen(function*() {
+      const port = yield* hostHere([Numbers])
+      const { message } = yield* failureAt(
+        Feed.make("numbers", { element: Schema.Int, acknowledge: "accepted" }),
+        port
+      )
+      assert.match(message, /feed "numbers": it acknowledges processed elements, the feeder accepted ones/)
+    }))
+
+  it.live("another device", () =>
+    Effect.gen(function*() {
+      const port = yield* hostHere([Numbers], { device: nameOf(7) })
+      const { message } = yield* failureAt(Numbers, port)
+      assert.match(message, /\/job:consumer\/replica:7 .* answers at this address, the feeder asked for \/job:consumer\/replica:0/)
+    }))
+
+  it.live("two feeders with one id: the newer one goes on", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 4, millis: 1 })
+      const { open, source } = yield* gated(50, 100)
+      yield* Effect.addFinalizer(() => open)
+      const first = yield* startFeed(Numbers, source, [port], { id: "twin" })
+      yield* consumer.printed("Finished", 50)
+      const second = yield* startFeed(Numbers, numbers(0, 200), [port], { id: "twin" })
+      const { message } = yield* Effect.flip(first.ledger).pipe(Effect.timeout("5 seconds"))
+      assert.match(message, /two feeders have one id: twin#\d+ and twin#\d+; give each its own id/)
+      assertExact(yield* second.ledger, 200)
+    }))
+
+  it.live("a port in use", () =>
+    Effect.gen(function*() {
+      const port = yield* hostHere([Numbers])
+      const other = yield* startBadConsumer({ port, feeds: ["numbers"] })
+      yield* other.exited
+      assert.match(other.all("Failed")[0]?.message ?? "", new RegExp(`cannot listen at 127.0.0.1:${port}: .*EADDRINUSE`))
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(SocketDevices.layerHost({ feeds: [Numbers], port }))))
+      assert.strictEqual(error._tag, "ListenFailed")
+    }))
+
+  it.live("a device without an address", () =>
+    Effect.gen(function*() {
+      const { message } = yield* Feeder.run(Numbers, { source: [], devices: [nameOf(1)] }).pipe(
+        Effect.provide(SocketDevices.layer({ [nameOf(0)]: "tcp://127.0.0.1:4001" })),
+        Effect.provide(Logger.layer([])),
+        Effect.flip,
+        Effect.timeout("5 seconds")
+      )
+      assert.match(message, /\/job:consumer\/replica:1 .*it has no address; known are \/job:consumer\/replica:0/)
+    }))
+
+  for (
+    const [address, issue] of [
+      ["127.0.0.1", /it is not a URL/],
+      ["http://127.0.0.1:4001", /its protocol is http:/],
+      ["tcp://127.0.0.1", /it needs a host and a port/],
+      ["tcp://:4001", /it is not a URL|it needs a host and a port/],
+      ["tcp://127.0.0.1:70000", /it is not a URL/]
+    ] as const
+  ) {
+    it.live(`the address ${address}`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(SocketDevices.layer({ [nameOf(0)]: address }))))
+        assert.strictEqual(error._tag, "AddressInvalid")
+        assert.match(error.message, issue)
+      }))
+  }
+
+  it.live("one address for two devices, and a name that is none", () =>
+    Effect.gen(function*() {
+      const flip = (addresses: Record<string, string>) =>
+        Effect.flip(Effect.scoped(Layer.build(SocketDevices.layer(addresses))))
+      const twice = yield* flip({ [nameOf(0)]: "tcp://127.0.0.1:4001", [nameOf(1)]: "tcp://127.0.0.1:4001" })
+      assert.match(twice.message, /replica:0 has it too/)
+      const none = yield* flip({ "consumer 0": "tcp://127.0.0.1:4001" })
+      assert.match(none.message, /"consumer 0"/)
+    }))
+})
+
+const hello = (facts: Record<string, unknown> = {}) =>
+  control({
+    _tag: "Hello",
+    versions: [1, 1],
+    feed: "numbers",
+    fingerprint: Numbers.info.fingerprint,
+    feeder: "stranger",
+    incarnation: 1,
+    device: nameOf(0),
+    session: 1,
+    keepTo: 0,
+    acknowledge: "processed",
+    leaseMillis: 1000,
+    ...facts
+  })
+
+const frame = (kind: number, body: Uint8Array, length = body.length): Buffer => {
+  const head = Buffer.alloc(8)
+  head.writeUInt32LE(length, 0)
+  head[4] = kind
+  return Buffer.concat([head, body])
+}
+
+const control = (json: unknown): Buffer => frame(0, Buffer.from(JSON.stringify(json)))
+
+describe("bytes that are not the protocol", () => {
+  it.live("are refused with a reason, close their own link, and no one else feels it", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], feeders: 1, concurrency: 4, millis: 2 })
+      const { open, source } = yield* gated(100, 1000)
+      const { feeder, ledger } = yield* startFeed(Numbers, source, [port])
+      yield* consumer.printed("Handed", 50)
+      yield* open
+      const refused = (
+        name: string,
+        bytes: ReadonlyArray<Uint8Array>,
+        expected: { readonly reason: string; readonly detail: RegExp }
+      ) =>
+        Effect.map(dial(port, bytes), (answers) => {
+          const last = answers.at(-1)
+          assert.strictEqual(last?._tag, "Refused", `${name}: ${JSON.stringify(answers)}`)
+          if (last?._tag !== "Refused") return
+          assert.strictEqual(last.reason, expected.reason, name)
+          assert.match(last.detail, expected.detail, name)
+          assert.isFalse(last.retry, name)
+        })
+      const batch = frame(1, new Uint8Array(64))
+      yield* refused("HTTP", [Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")], {
+        reason: "invalid",
+        detail: /malformed frame: kind \d+ is unknown/
+      })
+      yield* refused("garbage", [new Uint8Array(1000).fill(0xff)], { reason: "invalid", detail: /malformed frame/ })
+      yield* refused("too long", [frame(0, new Uint8Array(0), 0x7fffffff)], {
+        reason: "invalid",
+        detail: /length 2147483647 is over the limit of/
+      })
+      yield* refused("not JSON", [frame(0, Buffer.from("{\"_tag\""))], { reason: "invalid", detail: /malformed frame/ })
+      yield* refused("not UTF-8", [frame(0, Buffer.from([0xff, 0xfe]))], { reason: "invalid", detail: /not UTF-8/ })
+      yield* refused("an unknown frame", [control({ _tag: "Dance" })], { reason: "invalid", detail: /malformed frame/ })
+      yield* refused("a device's frame", [control({ _tag: "Leaving", byMillis: 1 })], {
+        reason: "invalid",
+        detail: /malformed frame/
+      })
+      yield* refused("a batch before Hello", [batch], { reason: "invalid", detail: /a batch came before a Hello/ })
+      yield* refused("a Ping before Hello", [control({ _tag: "Ping", heard: 0 })], {
+        reason: "invalid",
+        detail: /a link begins with Hello, not with Ping/
+      })
+      yield* refused("a second Hello", [hello(), hello()], { reason: "invalid", detail: /a second Hello/ })
+      yield* refused("a bad batch", [hello({ feeder: "stranger-2" }), batch], {
+        reason: "invalid",
+        detail: /malformed frame/
+      })
+      yield* refused("a version to come", [hello({ versions: [2, 3] })], {
+        reason: "version",
+        detail: /it speaks 2 to 3, this device 1 to 1/
+      })
+      yield* refused("a malicious Hello", [hello({ session: -1 })], { reason: "invalid", detail: /malformed frame/ })
+      // A truncated frame: the stranger goes before it is complete, and nothing comes of it.
+      const half = hello().subarray(0, 100)
+      assert.deepStrictEqual(yield* dial(port, [half], { isEnded: true }), [])
+      assert.deepStrictEqual(yield* dial(port, [], { isEnded: true }), [])
+
+      assertExact(yield* ledger, 1000)
+      assert.deepStrictEqual(yield* failuresOf(feeder), [0])
+      assert.deepInclude((yield* feeder.status).devices[0], { session: 1 })
+      assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
+      assert.deepStrictEqual(handed([consumer]).map(({ ordinal }) => ordinal), numbers(0, 1000))
+    }))
+})
