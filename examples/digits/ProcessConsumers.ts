@@ -49,7 +49,7 @@ const live = (port: number, { device, killed, report, seed }: Life) =>
       Stream.mapEffect((line) => Schema.decodeEffect(ReportFromLine)(line)),
       Stream.runForEach(report)
     )
-    const code = yield* child.exitCode
+    const code = yield* Effect.mapError(child.exitCode, ({ cause }) => new ConsumerDied({ device, cause: `${cause}` }))
     if (code !== 0) return yield* new ConsumerDied({ device, cause: `exit code ${code}` })
   }).pipe(
     Effect.scoped,

@@ -35,8 +35,8 @@ const feed = Effect.fnUntraced(function*(options: {
   readonly seed: number
   readonly limit: number
   readonly kill: boolean
+  readonly started: number
 }) {
-  const started = yield* Clock.currentTimeMillis
   const training = yield* loadTraining
   const total = Math.min(options.limit, options.epochs * training.count)
   const source = elements(training, { epochs: options.epochs, seed: `${options.seed}` }).pipe(Stream.take(total))
@@ -49,6 +49,7 @@ const feed = Effect.fnUntraced(function*(options: {
   yield* feeder.addRemoteDevices(devices)
 
   yield* feeder.changes.pipe(
+    Stream.filter((status) => status.isRunning),
     Stream.runForEach((status) => Effect.andThen(display.show(status), Effect.sleep(display.pause))),
     Effect.forkScoped
   )
@@ -73,7 +74,7 @@ const feed = Effect.fnUntraced(function*(options: {
   return tally.account({
     ledger,
     labels: Int32Array.from(test.labels),
-    seconds: Math.round((yield* Clock.currentTimeMillis) - started) / 1000
+    seconds: ((yield* Clock.currentTimeMillis) - options.started) / 1000
   })
 }, Effect.scoped)
 
@@ -117,7 +118,8 @@ const digits = Command.make("digits", {
   )
 }, (options) =>
   Effect.gen(function*() {
-    const fed = feed({ ...options, limit: Option.getOrElse(options.limit, () => Infinity) })
+    const started = yield* Clock.currentTimeMillis
+    const fed = feed({ ...options, started, limit: Option.getOrElse(options.limit, () => Infinity) })
     const account = yield* options.inProcess
       ? Effect.provide(fed, FiberConsumers.layer(options))
       : Effect.provide(fed, ProcessConsumers.layer(options))

@@ -29,6 +29,8 @@ export const train = Effect.fnUntraced(function*(options: {
   yield* Digits.forEachBatch(batchSize, (batch, { deliveries }) =>
     Effect.gen(function*() {
       const runs = runsOf(deliveries)
+      // A step holds the thread; before it, the device gets to tell its feeder of the last one.
+      yield* Effect.yieldNow
       yield* report({ _tag: "Handed", device, runs })
       const score = yield* model.trainBatch(batch)
       yield* report({ _tag: "Trained", device, runs, ...score })

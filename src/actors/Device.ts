@@ -323,13 +323,23 @@ const serve = (
     const handle = makeHandle(link)
     shared.handles.set(number, handle)
     const session = yield* host.join(hello, number)
+    let silence = 0
     const receive: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
+      silence = 0
       if (frame._tag === "Hello") return refuse("invalid", "a second Hello on one link")
       session.apply({ _tag: "Received", frame, link: number })
       handle.report()
       return receive
     })
-    yield* Effect.raceFirst(handle.run(session), receive).pipe(
+    // A live feeder says something every quarter of its lease. One that is silent for three has taken everything back:
+    // it must not keep its share of the queue, nor others waiting for it. Counted in turns, because after a stop of this
+    // process only one is due before what waits on the link is read.
+    const silent: Effect.Effect<void> = Effect.suspend(() =>
+      silence++ < 3
+        ? Effect.andThen(Effect.sleep(Math.min(Math.max(hello.leaseMillis, 100), 86_400_000)), silent)
+        : Effect.void
+    )
+    yield* Effect.raceAllFirst([handle.run(session), receive, silent]).pipe(
       Effect.ensuring(Effect.sync(() => {
         shared.handles.delete(number)
         session.apply({ _tag: "Lost", link: number })

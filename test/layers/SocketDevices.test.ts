@@ -321,6 +321,24 @@ describe("a link", () => {
     }))
 })
 
+describe("a report", () => {
+  it.live("may be long: a batch of which every element is refused for another reason", () =>
+    Effect.gen(function*() {
+      const Many = Feed.make("many", { element: Schema.Int, capacity: 2048 })
+      const port = yield* freePort
+      const reasons = numbers(0, 1024).map((i) => Feed.reject(`${i}: ${"because ".repeat(400)}`))
+      yield* Many.forEachBatch(1024, () => Effect.fail(Feed.outcomes(reasons))).pipe(
+        Effect.provide(SocketDevices.layerHost({ feeds: [Many], port })),
+        Effect.forkScoped
+      )
+      const { feeder, ledger } = yield* startFeed(Many, numbers(0, 1024), [port])
+      assert.deepInclude(yield* Effect.timeout(ledger, "10 seconds"), { generated: 1024, delivered: 0, dead: 1024, lost: 0 })
+      const { devices, rejected } = yield* feeder.status
+      assert.deepInclude(devices[0], { session: 1 })
+      assert.match(rejected.at(-1)?.cause ?? "", /^1023: because because/)
+    }))
+})
+
 describe("a consumer that is told to go", () => {
   it.live("SIGTERM: it finishes what it holds, and the other gets the rest", () =>
     Effect.gen(function*() {
