@@ -290,6 +290,12 @@ const makeHandle = (link: HostLink): Handle => {
   }
 }
 
+/** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
+const brief = (result: Result): Result =>
+  result._tag === "Done" || result.cause.length <= 500
+    ? result
+    : { ...result, cause: `${result.cause.slice(0, 500)} …` }
+
 let linkCount = 0
 
 const serve = (
@@ -570,7 +576,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           }
           if (session.state.acknowledge === "processed") {
             if (!HostSession.isCurrent(session.state, place)) fenced += count
-            session.apply({ _tag: "Settle", place, count, result })
+            session.apply({ _tag: "Settle", place, count, result: brief(result) })
             if (session.state.link !== undefined) shared.handles.get(session.state.link)?.report()
           }
           i += count

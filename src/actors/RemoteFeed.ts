@@ -306,7 +306,7 @@ export const make = <A>(options: {
     const turn: Effect.Effect<void> = Effect.suspend(() => {
       const left = until - owner.now()
       if (left <= 0 || state.phase !== phase) return Effect.void
-      return Effect.andThen(Effect.sleep(Math.min(left, interval)), Effect.andThen(tick, turn))
+      return Effect.andThen(Effect.sleep(Math.ceil(Math.min(left, interval))), Effect.andThen(tick, turn))
     })
     return turn
   }

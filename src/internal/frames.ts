@@ -24,9 +24,6 @@ const headerBytes = 8
 const batchHeaderBytes = 24
 const runBytes = 16
 
-/** The largest control frame: anything longer is not one. */
-const controlBytes = 1024 * 1024
-
 const encodeText = new TextEncoder()
 
 const feederControl = Schema.fromJsonString(Schema.Union([Hello, Ping, Flush, End, Bye]))
@@ -107,9 +104,9 @@ export const makeCutter = (limits: { readonly frameBytes: number }) => {
         if (kind > 1 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
           return Result.fail(new MalformedFrame({ issue: `kind ${kind} is unknown` }))
         }
-        const most = kind === 0 ? Math.min(controlBytes, limits.frameBytes) : limits.frameBytes
-        if (length > most) {
-          return Result.fail(new MalformedFrame({ issue: `length ${length} is over the limit of ${most} bytes` }))
+        if (length > limits.frameBytes) {
+          const issue = `length ${length} is over the limit of ${limits.frameBytes} bytes`
+          return Result.fail(new MalformedFrame({ issue }))
         }
         body = new Uint8Array(length)
         bodyLength = 0

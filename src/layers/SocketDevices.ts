@@ -15,6 +15,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -237,10 +238,15 @@ const layerLinks = (options: {
       const accepted = yield* Queue.bounded<{ readonly socket: Socket.Socket; readonly end: Deferred.Deferred<void> }>(
         16
       )
-      yield* Effect.forkScoped(server.run((socket) => {
-        const end = Deferred.makeUnsafe<void>()
-        return Effect.andThen(Queue.offer(accepted, { socket, end }), Deferred.await(end))
-      }))
+      yield* Effect.forkScoped(server.run((socket) =>
+        Effect.flatMap(Effect.serviceOption(NodeSocket.NetSocket), (connection) => {
+          const end = Deferred.makeUnsafe<void>()
+          return Effect.andThen(Queue.offer(accepted, { socket, end }), Deferred.await(end)).pipe(
+            // One that nobody opened is closed here, or the server would wait for it when it closes.
+            Effect.ensuring(Effect.sync(() => Option.getOrUndefined(connection)?.destroySoon()))
+          )
+        })
+      ))
       const lost = (cause: unknown) => new DeviceLost({ device: address, fate: "unknown", cause: rootOf(cause) })
       const open = (socket: Socket.Socket): Effect.Effect<HostLink, DeviceLost, Scope.Scope> => {
         let feed: FeedInfo | undefined

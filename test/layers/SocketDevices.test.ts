@@ -3,13 +3,13 @@
  * killed, stopped and cut off.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Logger, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schema, Scope, Stream } from "effect"
 import { FailureTolerator, Feed, Feeder, type Ledger, type RemoteDevices } from "effect-feeder"
 import type { Source } from "effect-feeder/actors/QueueRunner"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import type { ConsumerSettings } from "../fixtures/messages.ts"
 import { blobBytes, Kept, Numbers } from "../fixtures/messages.ts"
-import { dial, freePort, makeProxy, type Process, startBadConsumer, startConsumer, startFeeder, until } from "../fixtures/processes.ts"
+import { connectEndlessly, dial, freePort, makeProxy, type Process, startBadConsumer, startConsumer, startFeeder, until } from "../fixtures/processes.ts"
 
 const lease = 1000
 
@@ -767,5 +767,23 @@ describe("bytes that are not the protocol", () => {
       assert.deepInclude((yield* feeder.status).devices[0], { session: 1 })
       assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
       assert.deepStrictEqual(handed([consumer]).map(({ ordinal }) => ordinal), numbers(0, 1000))
+    }))
+
+  it.live("do not keep a host that ends, however many connect to it meanwhile", () =>
+    Effect.gen(function*() {
+      for (let turn = 0; turn < 5; turn++) {
+        const scope = yield* Scope.make()
+        const port = yield* freePort
+        yield* Scope.provide(Layer.build(SocketDevices.layerHost({ feeds: [Numbers], port })), scope)
+        const storm = yield* connectEndlessly(port, 20)
+        yield* until("some were connected", () => storm.connections() > 60)
+        yield* Effect.timeout(Effect.forkDetach(Scope.close(scope, Exit.void)).pipe(Effect.flatMap(Fiber.await)), "2 seconds")
+      }
+    }))
+
+  it.live("are given a while to come, and no longer", () =>
+    Effect.gen(function*() {
+      const port = yield* hostHere([Numbers], { handshakeTimeout: "50 millis" })
+      assert.deepStrictEqual(yield* dial(port, []), [])
     }))
 })
