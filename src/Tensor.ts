@@ -18,8 +18,9 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
+import { toCodec, toCodecArbitrary } from "./internal/tensorLinks.ts"
+import * as storage from "./internal/tensorStorage.ts"
 
 const TypeId = "~effect-feeder/Tensor"
 
@@ -145,66 +146,8 @@ export interface Constructor<D extends DType> {
 }
 
 // -----------------------------------------------------------------------------
-// dtypes
+// getters
 // -----------------------------------------------------------------------------
-
-/** @internal */
-export type TypedArray = Arrays[Exclude<DType, "string">]
-
-/** @internal */
-export interface Storage {
-  readonly name: string
-  readonly bytes: number
-  readonly make: (length: number) => TypedArray
-  readonly view: (buffer: ArrayBufferLike, byteOffset: number, length: number) => TypedArray
-  readonly is: (u: unknown) => u is TypedArray
-}
-
-const storage = <T extends TypedArray>(Class: {
-  readonly name: string
-  readonly BYTES_PER_ELEMENT: number
-  new(length: number): T
-  new(buffer: ArrayBufferLike, byteOffset: number, length: number): T
-}): Storage => ({
-  name: Class.name,
-  bytes: Class.BYTES_PER_ELEMENT,
-  make: (length) => new Class(length),
-  view: (buffer, byteOffset, length) => new Class(buffer, byteOffset, length),
-  is: (u): u is T => u instanceof Class
-})
-
-/**
- * How the entries of a dtype are stored; strings are not stored in a typed array.
- *
- * @internal
- */
-export const storages: { readonly [D in Exclude<DType, "string">]: Storage } = {
-  int8: storage(Int8Array),
-  uint8: storage(Uint8Array),
-  int16: storage(Int16Array),
-  uint16: storage(Uint16Array),
-  int32: storage(Int32Array),
-  uint32: storage(Uint32Array),
-  float32: storage(Float32Array),
-  float64: storage(Float64Array),
-  bigint64: storage(BigInt64Array),
-  biguint64: storage(BigUint64Array),
-  bool: storage(Uint8Array)
-}
-
-const integers: { readonly [D in DType]?: readonly [minimum: number, maximum: number] } = {
-  int8: [-128, 127],
-  uint8: [0, 255],
-  int16: [-32768, 32767],
-  uint16: [0, 65535],
-  int32: [-2147483648, 2147483647],
-  uint32: [0, 4294967295]
-}
-
-const bigints: { readonly [D in DType]?: readonly [minimum: bigint, maximum: bigint] } = {
-  bigint64: [-(2n ** 63n), 2n ** 63n - 1n],
-  biguint64: [0n, 2n ** 64n - 1n]
-}
 
 /**
  * How many entries a tensor of this shape has.
@@ -221,7 +164,11 @@ const bigints: { readonly [D in DType]?: readonly [minimum: bigint, maximum: big
  * @category getters
  * @since 0.1.0
  */
-export const sizeOf = (shape: ReadonlyArray<number>): number => shape.reduce((size, axis) => size * axis, 1)
+export const sizeOf = (shape: ReadonlyArray<number>): number => storage.sizeOf(shape)
+
+// -----------------------------------------------------------------------------
+// schemas
+// -----------------------------------------------------------------------------
 
 const checkShape = (dtype: DType, shape: ReadonlyArray<number>): void => {
   for (const axis of shape) {
@@ -236,187 +183,16 @@ const checkShape = (dtype: DType, shape: ReadonlyArray<number>): void => {
   }
 }
 
-const isBit = (n: number): boolean => n === 0 || n === 1
-
-/**
- * The predicate of one tensor value, compiled once.
- *
- * @internal
- */
-export const matcher = ({ dtype, shape }: Spec): (u: unknown) => boolean => {
-  const size = sizeOf(shape)
-  if (shape.length > 0) {
-    if (dtype === "string") {
-      return (u) => Array.isArray(u) && u.length === size && u.every((s) => typeof s === "string" && s.isWellFormed())
-    }
-    const { is } = storages[dtype]
-    return dtype === "bool"
-      ? (u) => u instanceof Uint8Array && u.length === size && u.every(isBit)
-      : (u) => is(u) && u.length === size
-  }
-  const integer = integers[dtype]
-  if (integer !== undefined) {
-    const [minimum, maximum] = integer
-    return (u) => typeof u === "number" && Number.isInteger(u) && u >= minimum && u <= maximum
-  }
-  const bigint = bigints[dtype]
-  if (bigint !== undefined) {
-    const [minimum, maximum] = bigint
-    return (u) => typeof u === "bigint" && u >= minimum && u <= maximum
-  }
-  return dtype === "bool"
-    ? (u) => typeof u === "boolean"
-    : dtype === "string"
-    ? (u) => typeof u === "string" && u.isWellFormed()
-    : (u) => typeof u === "number"
-}
-
-// What a tensor of this dtype and shape is, in words.
-const expected = ({ dtype, shape }: Spec): string => {
-  const label = `${dtype}[${shape.join(",")}]`
-  const size = sizeOf(shape)
-  if (shape.length > 0) {
-    if (dtype === "string") return `${label} (an Array of ${size} well-formed strings)`
-    if (dtype === "bool") return `${label} (a Uint8Array of ${size}, each 0 or 1)`
-    const { name } = storages[dtype]
-    return `${label} (${name.startsWith("Int") ? "an" : "a"} ${name} of ${size})`
-  }
-  const integer = integers[dtype]
-  if (integer !== undefined) return `${label} (an integer from ${integer[0]} to ${integer[1]})`
-  const bigint = bigints[dtype]
-  if (bigint !== undefined) return `${label} (a bigint from ${bigint[0]} to ${bigint[1]})`
-  return `${label} (a ${dtype === "bool" ? "boolean" : dtype === "string" ? "well-formed string" : "number"})`
-}
-
-// Names the kind and the size of what came, never the value: values may be secret, and long.
-const actual = (u: unknown): string => {
-  if (u === null) return "null"
-  if (Array.isArray(u)) return `Array of ${u.length}`
-  switch (typeof u) {
-    case "number":
-      return Number.isInteger(u) ? "an integer" : Number.isFinite(u) ? "a fraction" : String(u)
-    case "string":
-      return u.isWellFormed() ? "a string" : "a string with a lone surrogate"
-    case "object":
-      return ArrayBuffer.isView(u) && "length" in u ? `${u.constructor.name} of ${u.length}` : "an object"
-    case "undefined":
-      return "undefined"
-    default:
-      return `a ${typeof u}`
-  }
-}
-
-/**
- * Why a value is not a tensor of this dtype and shape.
- *
- * @internal
- */
-export const mismatch = (spec: Spec, u: unknown): string => {
-  const wanted = expected(spec)
-  const got = actual(u)
-  // The right kind and size, so one of its entries is wrong, or the value of a scalar.
-  const isInteger = got === "an integer" && spec.dtype in integers || got === "a bigint" && spec.dtype in bigints
-  const close = spec.shape.length === 0
-    ? isInteger ? " out of range" : ""
-    : wanted.includes(` ${got}`)
-    ? " holding something else"
-    : ""
-  return `expected ${wanted}, got ${got}${close}`
-}
-
-// -----------------------------------------------------------------------------
-// schemas
-// -----------------------------------------------------------------------------
-
-/**
- * The bytes of a typed array, without a copy.
- *
- * @internal
- */
-export const bytesOf = (array: TypedArray): Uint8Array =>
-  new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
-
-const sameLink = <T>(schema: Schema.Codec<T>): SchemaAST.Link =>
-  Schema.link<T>()(schema, { decode: SchemaGetter.passthrough(), encode: SchemaGetter.passthrough() })
-
-const scalarSchema = (dtype: DType) => {
-  const integer = integers[dtype]
-  if (integer !== undefined) return Schema.Int.check(Schema.isBetween({ minimum: integer[0], maximum: integer[1] }))
-  const bigint = bigints[dtype]
-  if (bigint !== undefined) {
-    return Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: bigint[0], maximum: bigint[1] }))
-  }
-  return dtype === "bool" ? Schema.Boolean : dtype === "string" ? Schema.String : Schema.Number
-}
-
-// Nested in other schemas a tensor travels as its bytes (base64 in JSON), a scalar or strings as themselves.
-const toCodec = ({ dtype, shape }: Spec): SchemaAST.Link => {
-  if (shape.length === 0) {
-    return dtype === "float32"
-      ? Schema.link<number>()(Schema.Number, {
-        decode: SchemaGetter.passthrough(),
-        encode: SchemaGetter.transform(Math.fround)
-      })
-      : sameLink<unknown>(scalarSchema(dtype))
-  }
-  if (dtype === "string") return sameLink(Schema.Array(Schema.String))
-  const { bytes, view } = storages[dtype]
-  return Schema.link<TypedArray>()(Schema.Uint8Array, {
-    decode: SchemaGetter.transformEffect((encoded, options) =>
-      encoded.byteLength % bytes === 0
-        // A copy of its own: aligned, and not holding on to the frame it came in.
-        ? Effect.succeed(view(new Uint8Array(encoded).buffer, 0, encoded.byteLength / bytes))
-        : Effect.fail(new SchemaIssue.InvalidValue({ expected: `a multiple of ${bytes} bytes` }, encoded, options))
-    ),
-    encode: SchemaGetter.transform(bytesOf)
-  })
-}
-
-// Generated entries: float32 from random bits, since nearly all float64 are 0 or infinite as float32.
-const arbitraryEntry = (dtype: DType): Schema.Codec<unknown> => scalarSchema(dtype === "float32" ? "int32" : dtype)
-
-const fromEntries = (dtype: DType, entries: ReadonlyArray<unknown>): ReadonlyArray<unknown> | TypedArray => {
-  switch (dtype) {
-    case "string":
-      return entries
-    case "bigint64":
-      return BigInt64Array.from(entries, (entry) => entry as bigint)
-    case "biguint64":
-      return BigUint64Array.from(entries, (entry) => entry as bigint)
-    case "float32":
-      return new Float32Array(Int32Array.from(entries, Number).buffer)
-    default: {
-      const array = storages[dtype].make(entries.length)
-      entries.forEach((entry, i) => array[i] = Number(entry))
-      return array
-    }
-  }
-}
-
-const toCodecArbitrary = ({ dtype, shape }: Spec): SchemaAST.Link => {
-  const encode = SchemaGetter.forbiddenEncoding
-  const size = sizeOf(shape)
-  return shape.length === 0
-    ? Schema.link<unknown>()(arbitraryEntry(dtype), {
-      decode: SchemaGetter.transform((entry) => dtype === "bool" ? entry : fromEntries(dtype, [entry])[0]),
-      encode
-    })
-    : Schema.link<unknown>()(Schema.Array(arbitraryEntry(dtype)).check(Schema.isBetweenLength(size, size)), {
-      decode: SchemaGetter.transform((entries) => fromEntries(dtype, entries)),
-      encode
-    })
-}
-
 const declaration = (spec: Spec): SchemaAST.Declaration => {
-  const matches = matcher(spec)
+  const matches = storage.matcher(spec)
   return Schema.declareConstructor<unknown>()(
     [],
     () => (u, _ast, options) =>
       matches(u)
         ? Effect.succeed(u)
-        : Effect.fail(new SchemaIssue.InvalidValue({ message: mismatch(spec, u) }, u, options)),
+        : Effect.fail(new SchemaIssue.InvalidValue({ message: storage.mismatch(spec, u) }, u, options)),
     {
-      expected: expected(spec),
+      expected: storage.expected(spec),
       representation: { id: TypeId, payload: { dtype: spec.dtype, shape: spec.shape } },
       toCodec: () => toCodec(spec),
       toCodecArbitrary: () => toCodecArbitrary(spec),

@@ -9,24 +9,9 @@ import * as FeedSession from "effect-feeder/FeedSession"
 import * as HostSession from "effect-feeder/HostSession"
 import type { Acknowledge, DeviceFrame, FeederFrame, Result } from "effect-feeder/RemoteDevices"
 import { done } from "effect-feeder/RemoteDevices"
+import { chance } from "./chance.ts"
 
 const lease = 1000
-
-/** A small seeded generator (mulberry32), so that a seed is a history. */
-const chance = (seed: number) => {
-  let state = seed >>> 0
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-  return {
-    next,
-    below: (n: number) => Math.floor(next() * n),
-    pick: <T>(all: ReadonlyArray<T>): T => all[Math.floor(next() * all.length)]!
-  }
-}
 
 const chunk = (elements: ReadonlyArray<number>): Chunk<number> => ({
   length: elements.length,

@@ -16,14 +16,19 @@ import { train } from "./training.ts"
 const writeLine = (line: string): Effect.Effect<void> =>
   Effect.callback((resume) => {
     process.stdout.write(`${line}\n`, (error) => {
-      // Without a reader there is no parent either, and standard input, which closes too, ends the program.
+      // The parent is gone, and that ends this program.
       resume(error ? Effect.never : Effect.void)
     })
   })
 
 const report = (report: Report) => Effect.flatMap(Effect.orDie(Schema.encodeEffect(ReportFromLine)(report)), writeLine)
 
-const parentGone = Effect.flatMap(Stdio.Stdio, (stdio) => Effect.ignore(Stream.runDrain(stdio.stdin)))
+/** Standard input closes with the process that holds its other end; then nobody reads the output either. */
+const parentGone = Effect.gen(function*() {
+  const stdio = yield* Stdio.Stdio
+  yield* Effect.sync(() => process.stdout.on("error", () => {}))
+  yield* Effect.ignore(Stream.runDrain(stdio.stdin))
+})
 
 const consumer = Command.make("consumer", {
   device: Flag.String("device").pipe(Flag.withDescription("Name of the device that this process is")),

@@ -7,7 +7,7 @@
 import * as tf from "@tensorflow/tfjs-core"
 import * as layers from "@tensorflow/tfjs-layers"
 import "@tensorflow/tfjs-backend-wasm"
-import { type Array, Effect, Schema, type Scope } from "effect"
+import { type Array, Effect, Schema, type Scope, Semaphore } from "effect"
 import { classes, type DigitBatch, pixels, side } from "./mnist.ts"
 
 /** TensorFlow.js cannot start its WebAssembly backend. */
@@ -76,7 +76,8 @@ const startBackend = Effect.tryPromise({
     })
   },
   catch: (cause) => new BackendUnavailable({ cause })
-})
+  // A second start that overtakes the first makes that one fail.
+}).pipe(Semaphore.makeUnsafe(1).withPermits(1))
 
 // -----------------------------------------------------------------------------
 // model

@@ -9,9 +9,22 @@ import type { Source } from "effect-feeder/actors/QueueRunner"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import type { ConsumerSettings } from "../fixtures/messages.ts"
 import { blobBytes, Kept, Numbers } from "../fixtures/messages.ts"
-import { connectEndlessly, dial, freePort, makeProxy, type Process, startBadConsumer, startConsumer, startFeeder, until } from "../fixtures/processes.ts"
+import {
+  connectEndlessly,
+  dial,
+  freePort,
+  makeProxy,
+  type Process,
+  startBadConsumer,
+  startConsumer,
+  startFeeder,
+  until
+} from "../fixtures/processes.ts"
 
 const lease = 1000
+
+/** For tests that wait for it to run out. */
+const short = { lease: 500 }
 
 const nameOf = (replica: number) => `/job:consumer/replica:${replica}`
 
@@ -61,7 +74,8 @@ const assertEachSeen = (consumers: ReadonlyArray<Process>, count: number, mayBeU
 }
 
 const assertExact = (ledger: Ledger.Ledger, count: number) => {
-  const { accepted, dead, delivered, dropped, generated, heldByDead, inDoubt, leased, lost, queued, redelivered } = ledger
+  const { accepted, dead, delivered, dropped, generated, heldByDead, inDoubt, leased, lost, queued, redelivered } =
+    ledger
   assert.deepStrictEqual(
     { accepted, dead, delivered, dropped, generated, heldByDead, inDoubt, leased, lost, queued, redelivered },
     {
@@ -119,17 +133,11 @@ const hasSeen = (consumer: Process, ordinals: ReadonlyArray<number>): boolean =>
   return ordinals.every((ordinal) => seen.has(ordinal))
 }
 
-/** Waits until a device is in a phase. */
-const phase = <S extends Feed.ElementSchema, E>(
+/** Waits until the status of a feeder is so. */
+const when = <S extends Feed.ElementSchema, E>(
   feeder: Feeder.Feeder<S, E>,
-  device: number,
-  wanted: Feeder.DeviceStatus["phase"]
-) =>
-  feeder.changes.pipe(
-    Stream.takeUntil(({ devices }) => devices[device]?.phase === wanted),
-    Stream.runDrain,
-    Effect.timeout("10 seconds")
-  )
+  check: (status: Feeder.Status) => boolean
+) => feeder.changes.pipe(Stream.takeUntil(check), Stream.runDrain, Effect.timeout("10 seconds"))
 
 describe("a consumer that dies", () => {
   it.live("its elements go elsewhere, marked, and a restarted one is fed again", () =>
@@ -138,7 +146,7 @@ describe("a consumer that dies", () => {
       const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
       const [a, b] = yield* startConsumers(settings)
       const { open, source } = yield* gated(1000, 2000)
-      const { feeder, ledger } = yield* startFeed(Numbers, source, ports)
+      const { feeder, ledger } = yield* startFeed(Numbers, source, ports, short)
       yield* a!.printed("Handed", 100)
       yield* a!.signal("SIGKILL")
       const before = handed([b!]).length
@@ -175,13 +183,30 @@ describe("a consumer that dies", () => {
       assertEachSeen([a, again], 500)
     }))
 
+  it.live("with the last elements in its batch: the other need not wait to fill its own", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers([
+        { port: ports[0], feeds: ["numbers"], batch: 20, millis: 20_000 },
+        { port: ports[1], feeds: ["numbers"], batch: 50 }
+      ])
+      const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 215), ports, short)
+      yield* when(feeder, ({ devices: [first, second], ledger }) =>
+        ledger.generated === 215 && ledger.queued === 0 && second!.leased === 0 && first!.leased > 0)
+      yield* a!.signal("SIGKILL")
+      const account = yield* ledger
+      yield* b!.exited
+      assertEachSeen([a!, b!], 215)
+      assert.deepInclude(account, { generated: 215, delivered: 215, lost: 0, leased: 0, queued: 0 })
+    }))
+
   it.live("accepted: what it held is counted, the rest is delivered", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
       const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
       const [a, b] = yield* startConsumers(settings)
       const { open, source } = yield* gated(1000, 2000)
-      const { ledger } = yield* startFeed(Kept, source, ports)
+      const { ledger } = yield* startFeed(Kept, source, ports, short)
       yield* a!.printed("Handed", 100)
       yield* a!.signal("SIGKILL")
       yield* a!.exited
@@ -204,7 +229,7 @@ describe("a consumer that dies", () => {
       const [a, b] = yield* startConsumers(
         ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
       )
-      const { ledger } = yield* startFeed(Kept, numbers(0, 1000), ports)
+      const { ledger } = yield* startFeed(Kept, numbers(0, 1000), ports, short)
       yield* a!.printed("Handed", 100)
       yield* a!.signal("SIGKILL")
       const account = yield* ledger
@@ -221,15 +246,15 @@ describe("a consumer that is stopped for longer than the lease", () => {
       const ports = [yield* freePort, yield* freePort] as const
       const [a, b] = yield* startConsumers([
         // Two of its three workers are busy for longer than it is stopped; the third wakes with elements in the queue.
-        { port: ports[0], feeds: ["numbers"], concurrency: 3, millis: 30, slow: { count: 2, millis: 3000 } },
+        { port: ports[0], feeds: ["numbers"], concurrency: 3, millis: 30, slow: { count: 2, millis: 2400 } },
         { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
       ])
       const { open, source } = yield* gated(300, 600)
-      const { feeder, ledger } = yield* startFeed(Numbers, source, ports, { lease: 600 })
+      const { feeder, ledger } = yield* startFeed(Numbers, source, ports, short)
       yield* a!.printed("Handed", 5)
       yield* a!.signal("SIGSTOP")
       const taken = handed([a!]).slice(0, 2).map(({ ordinal }) => ordinal)
-      yield* Effect.sleep(1800)
+      yield* Effect.sleep(3 * short.lease)
       const [stopped] = (yield* feeder.status).devices
       assert.deepInclude(stopped, { leased: 0, held: 0 })
       assert.isAbove(stopped!.session, 1)
@@ -245,6 +270,92 @@ describe("a consumer that is stopped for longer than the lease", () => {
       assert.isAbove(account.redelivered, 0)
       assert.strictEqual(a!.all("Ended")[0]?.consumed.fenced, 2)
       assert.isAbove(handed([a!]).length, woken, "it is fed again")
+    }))
+})
+
+describe("a consumer of an accepted feed that is stopped for longer than the lease", () => {
+  it.live("goes on with what it has accepted, and marks what the feeder may not know", () =>
+    Effect.gen(function*() {
+      const ports = [yield* freePort, yield* freePort] as const
+      const [a, b] = yield* startConsumers([
+        { port: ports[0], feeds: ["kept"], concurrency: 2, millis: 10 },
+        { port: ports[1], feeds: ["kept"], concurrency: 4, millis: 1 }
+      ])
+      const { open, source } = yield* gated(500, 600)
+      const { ledger } = yield* startFeed(Kept, source, ports, short)
+      yield* a!.printed("Handed", 20)
+      yield* a!.signal("SIGSTOP")
+      yield* Effect.sleep(3 * short.lease)
+      const woken = handed([a!]).length
+      yield* a!.signal("SIGCONT")
+      yield* a!.printed("Handed", woken + 20)
+      yield* open
+      const account = yield* ledger
+      yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
+      assertEachSeen([a!, b!], 600)
+      assert.deepInclude(account, { generated: 600, lost: 0, leased: 0, queued: 0, heldByDead: 0 })
+      assert.strictEqual(account.delivered + account.held, 600)
+    }))
+})
+
+describe("a feeder that is stopped", () => {
+  it.live("for longer than the lease: what lapsed is given again, marked", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 2, millis: 30 })
+      const feeder = yield* startFeeder({
+        feed: "numbers",
+        count: 80,
+        leaseMillis: short.lease,
+        devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
+      })
+      yield* consumer.printed("Handed", 10)
+      yield* feeder.signal("SIGSTOP")
+      yield* Effect.sleep(1.3 * short.lease)
+      const lapsed = handed([consumer]).length
+      yield* Effect.sleep(1.7 * short.lease)
+      assert.strictEqual(handed([consumer]).length, lapsed)
+      yield* feeder.signal("SIGCONT")
+      yield* feeder.exited
+      yield* consumer.exited
+      assert.deepInclude(feeder.all("Fed")[0], { generated: 80, delivered: 80, lost: 0 })
+      assertEachSeen([consumer], 80)
+    }))
+
+  it.live("by its own program: it goes on where it was", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 4, millis: 1 })
+      const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 1000), [port])
+      yield* consumer.printed("Handed", 200)
+      yield* feeder.stop
+      const account = yield* ledger
+      assert.isAbove(account.queued, 0)
+      assert.strictEqual(account.generated, account.queued + account.leased + account.delivered)
+      assertExact(yield* feeder.run, 1000)
+      yield* consumer.exited
+      assertEachSeen([consumer], 1000)
+      assert.strictEqual(handed([consumer]).length, 1000)
+      assert.deepStrictEqual(yield* failuresOf(feeder), [0])
+    }))
+
+  it.live("while its consumer hangs: it does not wait for it", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["blobs"], isIdle: true })
+      const feeder = yield* startFeeder({
+        feed: "blobs",
+        count: 1000,
+        leaseMillis: 30_000,
+        devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
+      })
+      yield* feeder.printed("Sample")
+      yield* consumer.signal("SIGSTOP")
+      yield* feeder.printed("Sample", feeder.all("Sample").length + 5)
+      yield* feeder.signal("SIGTERM")
+      const signalled = performance.now()
+      yield* feeder.exited
+      assert.isBelow(performance.now() - signalled, 2000)
     }))
 })
 
@@ -284,40 +395,54 @@ describe("a link", () => {
       }))
   }
 
-  it.live("that is half open is given up after the lease", () =>
+  for (const one of [{ feed: Numbers, name: "numbers" }, { feed: Kept, name: "kept" }] as const) {
+    it.live(`that is half open is given up after the lease (${one.feed.acknowledge})`, () =>
+      Effect.gen(function*() {
+        const ports = [yield* freePort, yield* freePort] as const
+        const [a, b] = yield* startConsumers(
+          ports.map((port): ConsumerSettings => ({ port, feeds: [one.name], concurrency: 4, millis: 2 }))
+        )
+        const proxy = yield* makeProxy(ports[0])
+        const { open, source } = yield* gated(600, 1200)
+        const addresses = [proxy.port, ports[1]]
+        const { feeder, ledger } = yield* one.name === "kept"
+          ? startFeed(one.feed, source, addresses, short)
+          : startFeed(one.feed, source, addresses, short)
+        yield* a!.printed("Handed", 100)
+        yield* proxy.freeze
+        const frozenAt = performance.now()
+        yield* when(feeder, ({ devices }) => devices[0]!.session > 1)
+        assert.isAbove(performance.now() - frozenAt, 500)
+        assert.isBelow(performance.now() - frozenAt, 2500)
+        yield* proxy.heal
+        const before = handed([a!]).length
+        yield* open
+        yield* a!.printed("Handed", before + 50)
+        const account = yield* ledger
+        yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
+        assertEachSeen([a!, b!], 1200)
+        assert.deepInclude(account, { generated: 1200, lost: 0, leased: 0, queued: 0, dead: 0, heldByDead: 0 })
+        assert.strictEqual(account.delivered + account.held, 1200)
+        const [first, second] = (yield* feeder.status).devices
+        assert.isAbove(first!.failures, 0)
+        assert.deepInclude(second, { session: 1, failures: 0 })
+      }))
+  }
+
+  it.live("carries an element that is larger than the window", () =>
     Effect.gen(function*() {
-      const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers(
-        ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
-      )
-      const proxy = yield* makeProxy(ports[0])
-      const { open, source } = yield* gated(600, 1200)
-      const { feeder, ledger } = yield* startFeed(Numbers, source, [proxy.port, ports[1]], { lease: 600 })
-      yield* a!.printed("Handed", 100)
-      yield* proxy.freeze
-      const frozenAt = performance.now()
-      let sessions = 1
-      yield* Effect.forkScoped(Effect.forever(Effect.andThen(
-        Effect.sleep(5),
-        Effect.map(feeder.status, ({ devices }) => {
-          sessions = devices[0]!.session
-        })
-      )))
-      yield* until("what was out was taken back", () => sessions > 1)
-      assert.isAbove(performance.now() - frozenAt, 550)
-      assert.isBelow(performance.now() - frozenAt, 2000)
-      yield* b!.printed("Handed", 600 - handed([a!]).length)
-      yield* proxy.heal
-      const before = handed([a!]).length
-      yield* open
-      yield* a!.printed("Handed", before + 50)
-      const account = yield* ledger
-      yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
-      assertEachSeen([a!, b!], 1200)
-      assert.deepInclude(account, { generated: 1200, delivered: 1200, lost: 0, leased: 0, queued: 0, dead: 0 })
-      const [first, second] = (yield* feeder.status).devices
-      assert.isAbove(first!.failures, 0)
-      assert.deepInclude(second, { session: 1, failures: 0 })
+      const port = yield* freePort
+      const consumer = yield* startConsumer({ port, feeds: ["blobs"], windowBytes: 50_000 })
+      const feeder = yield* startFeeder({
+        feed: "blobs",
+        count: 20,
+        leaseMillis: lease,
+        devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
+      })
+      yield* feeder.exited
+      assert.deepInclude(feeder.all("Fed")[0], { generated: 20, delivered: 20, redelivered: 0, lost: 0 })
+      yield* consumer.exited
+      assert.deepStrictEqual(handed([consumer]).map(({ ordinal }) => ordinal), numbers(0, 20))
     }))
 })
 
@@ -332,7 +457,12 @@ describe("a report", () => {
         Effect.forkScoped
       )
       const { feeder, ledger } = yield* startFeed(Many, numbers(0, 1024), [port])
-      assert.deepInclude(yield* Effect.timeout(ledger, "10 seconds"), { generated: 1024, delivered: 0, dead: 1024, lost: 0 })
+      assert.deepInclude(yield* Effect.timeout(ledger, "10 seconds"), {
+        generated: 1024,
+        delivered: 0,
+        dead: 1024,
+        lost: 0
+      })
       const { devices, rejected } = yield* feeder.status
       assert.deepInclude(devices[0], { session: 1 })
       assert.match(rejected.at(-1)?.cause ?? "", /^1023: because because/)
@@ -340,26 +470,41 @@ describe("a report", () => {
 })
 
 describe("a consumer that is told to go", () => {
-  it.live("SIGTERM: it finishes what it holds, and the other gets the rest", () =>
-    Effect.gen(function*() {
-      const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers(
-        ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
-      )
-      const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 2000), ports)
-      yield* a!.printed("Handed", 200)
-      yield* a!.signal("SIGTERM")
-      const exit = yield* a!.exited
-      assert.strictEqual(exit.signal, null)
-      assert.isBelow(handed([b!]).length, 1800, "it went before the end")
-      const account = yield* ledger
-      yield* b!.exited
-      assertEachSeen([a!, b!], 2000)
-      assert.strictEqual(handed([a!, b!]).length, 2000)
-      assertExact(account, 2000)
-      assert.strictEqual(a!.all("Finished").length, handed([a!]).length)
-      assert.deepInclude((yield* feeder.status).devices[1], { failures: 0, session: 1 })
-    }))
+  for (
+    const one of [
+      { feed: Numbers, name: "numbers", batch: undefined },
+      { feed: Numbers, name: "numbers", batch: 50 },
+      { feed: Kept, name: "kept", batch: undefined }
+    ] as const
+  ) {
+    const what = `${one.feed.acknowledge}, ${one.batch === undefined ? "one by one" : `in batches of ${one.batch}`}`
+    it.live(`SIGTERM: it finishes what it holds, and the other gets the rest (${what})`, () =>
+      Effect.gen(function*() {
+        const ports = [yield* freePort, yield* freePort] as const
+        const { batch } = one
+        const millis = batch === undefined ? 2 : 20
+        const [a, b] = yield* startConsumers(
+          ports.map((port): ConsumerSettings => ({ port, feeds: [one.name], concurrency: 4, millis, batch }))
+        )
+        const source = numbers(0, 2010)
+        const { feeder, ledger } = yield* one.name === "kept"
+          ? startFeed(one.feed, source, ports, short)
+          : startFeed(one.feed, source, ports, short)
+        yield* a!.printed("Handed", 100)
+        yield* a!.signal("SIGTERM")
+        const exit = yield* a!.exited
+        assert.strictEqual(exit.signal, null)
+        assert.isBelow(handed([b!]).length, 1900, "it went before the end")
+        const account = yield* ledger
+        yield* b!.exited
+        assertEachSeen([a!, b!], 2010)
+        assert.strictEqual(handed([a!, b!]).length, 2010)
+        assert.strictEqual(account.delivered + account.held, 2010)
+        assertExact({ ...account, delivered: account.delivered + account.held }, 2010)
+        assert.strictEqual(a!.all("Finished").length, handed([a!]).length)
+        assert.deepInclude((yield* feeder.status).devices[1], { failures: 0, session: 1 })
+      }))
+  }
 
   it.live("SIGTERM, and a restart at the same address", () =>
     Effect.gen(function*() {
@@ -385,10 +530,10 @@ describe("a consumer that is told to go", () => {
           { port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 },
           { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
         ])
-        const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 300), ports)
+        const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 300), ports, short)
         yield* a!.printed("Handed", 2)
         yield* a!.signal("SIGTERM")
-        yield* phase(feeder, 0, "Draining")
+        yield* when(feeder, ({ devices }) => devices[0]!.phase === "Draining")
         yield* a!.signal(second)
         const signalled = performance.now()
         yield* a!.exited
@@ -408,7 +553,7 @@ describe("a consumer that is told to go", () => {
         { port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 },
         { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
       ])
-      const { ledger } = yield* startFeed(Numbers, numbers(0, 300), ports)
+      const { ledger } = yield* startFeed(Numbers, numbers(0, 300), ports, short)
       yield* a!.printed("Handed", 2)
       yield* a!.signal("SIGINT")
       const signalled = performance.now()
@@ -449,8 +594,20 @@ describe("several feeds and feeders", () => {
       yield* short.exited
       assert.deepStrictEqual(consumer.all("Ended"), [])
       yield* long.exited
-      assert.deepStrictEqual(short.all("Fed"), [{ _tag: "Fed", generated: 100, delivered: 100, redelivered: 0, lost: 0 }])
-      assert.deepStrictEqual(long.all("Fed"), [{ _tag: "Fed", generated: 1000, delivered: 1000, redelivered: 0, lost: 0 }])
+      assert.deepStrictEqual(short.all("Fed"), [{
+        _tag: "Fed",
+        generated: 100,
+        delivered: 100,
+        redelivered: 0,
+        lost: 0
+      }])
+      assert.deepStrictEqual(long.all("Fed"), [{
+        _tag: "Fed",
+        generated: 1000,
+        delivered: 1000,
+        redelivered: 0,
+        lost: 0
+      }])
       assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
       const of = (id: string) => handed([consumer]).filter(({ feeder }) => feeder === id).map(({ ordinal }) => ordinal)
       assert.deepStrictEqual(of("short"), numbers(0, 100))
@@ -523,11 +680,11 @@ describe("a feeder that dies", () => {
     it.live(`and comes back ${after}: what waited in the device's queue is gone`, () =>
       Effect.gen(function*() {
         const port = yield* freePort
-        const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 4, millis: 100 })
+        const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 4, millis: 60 })
         const settings = {
           feed: "numbers",
           id: "feeder",
-          leaseMillis: 600,
+          leaseMillis: short.lease,
           devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
         } as const
         const first = yield* startFeeder({ ...settings, count: 10_000 })
@@ -535,17 +692,24 @@ describe("a feeder that dies", () => {
         yield* first.signal("SIGKILL")
         yield* first.exited
         if (after === "after its lease") {
-          yield* Effect.sleep(750)
+          yield* Effect.sleep(1.3 * short.lease)
           const lapsed = handed([consumer]).length
-          yield* Effect.sleep(300)
+          yield* Effect.sleep(0.5 * short.lease)
           assert.strictEqual(handed([consumer]).length, lapsed)
         }
         const second = yield* startFeeder({ ...settings, count: 40 })
         yield* second.exited
-        assert.deepStrictEqual(second.all("Fed"), [{ _tag: "Fed", generated: 40, delivered: 40, redelivered: 0, lost: 0 }])
+        assert.deepStrictEqual(second.all("Fed"), [{
+          _tag: "Fed",
+          generated: 40,
+          delivered: 40,
+          redelivered: 0,
+          lost: 0
+        }])
         yield* consumer.exited
         const all = handed([consumer]).map(({ ordinal }) => ordinal)
-        assert.isBelow(all.length, 8 + 64)
+        // Some of what it held was handed out before the lease ran out, but not all of it.
+        assert.isBelow(all.length - 40, 8 + 64)
         assert.deepStrictEqual(all.slice(-40), numbers(0, 40))
         assert.deepStrictEqual(all.slice(0, -40), numbers(0, all.length - 40))
       }))
@@ -612,7 +776,10 @@ describe("refusals", () => {
     Effect.gen(function*() {
       const port = yield* hostHere([Numbers], { device: nameOf(7) })
       const { message } = yield* failureAt(Numbers, port)
-      assert.match(message, /\/job:consumer\/replica:7 .* answers at this address, the feeder asked for \/job:consumer\/replica:0/)
+      assert.match(
+        message,
+        /\/job:consumer\/replica:7 .* answers at this address, the feeder asked for \/job:consumer\/replica:0/
+      )
     }))
 
   it.live("two feeders with one id: the newer one goes on", () =>
@@ -634,7 +801,10 @@ describe("refusals", () => {
       const port = yield* hostHere([Numbers])
       const other = yield* startBadConsumer({ port, feeds: ["numbers"] })
       yield* other.exited
-      assert.match(other.all("Failed")[0]?.message ?? "", new RegExp(`cannot listen at 127.0.0.1:${port}: .*EADDRINUSE`))
+      assert.match(
+        other.all("Failed")[0]?.message ?? "",
+        new RegExp(`cannot listen at 127.0.0.1:${port}: .*EADDRINUSE`)
+      )
       const error = yield* Effect.flip(Effect.scoped(Layer.build(SocketDevices.layerHost({ feeds: [Numbers], port }))))
       assert.strictEqual(error._tag, "ListenFailed")
     }))
@@ -777,7 +947,10 @@ describe("bytes that are not the protocol", () => {
         yield* Scope.provide(Layer.build(SocketDevices.layerHost({ feeds: [Numbers], port })), scope)
         const storm = yield* connectEndlessly(port, 20)
         yield* until("some were connected", () => storm.connections() > 60)
-        yield* Effect.timeout(Effect.forkDetach(Scope.close(scope, Exit.void)).pipe(Effect.flatMap(Fiber.await)), "2 seconds")
+        yield* Effect.timeout(
+          Effect.forkDetach(Scope.close(scope, Exit.void)).pipe(Effect.flatMap(Fiber.await)),
+          "2 seconds"
+        )
       }
     }))
 

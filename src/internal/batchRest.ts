@@ -1,0 +1,90 @@
+/** The rest: the last column of a batch, written by Effect. */
+import { SchemaBinary } from "effect/encoding"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as SchemaAST from "effect/SchemaAST"
+import type { Column } from "../BatchCodec.ts"
+import { attempt, ElementInvalid, inLine, refuse } from "./batchErrors.ts"
+import { decoder, encoder, isWellFormed } from "./batchText.ts"
+
+/** The column of all that has none of its own: some fields of a struct, or whole elements. */
+export interface Rest {
+  /** What an error calls it. */
+  readonly name: string
+  readonly names: ReadonlyArray<string> | undefined
+  readonly format: "binary" | "json"
+  readonly ast: SchemaAST.AST
+  readonly accepts: (u: unknown) => boolean
+  readonly encode: (values: ReadonlyArray<unknown>) => Result.Result<Uint8Array, string>
+  readonly decode: (bytes: Uint8Array) => Result.Result<ReadonlyArray<unknown>, string>
+}
+
+/** Elements were validated, or are typed by the caller; their fields are read by the names of the Schema. */
+export const fieldOf = (element: unknown, name: string): unknown =>
+  (element as { readonly [name: string]: unknown })[name]
+
+/** The rest of some fields of a struct, or, without names, of whole elements. */
+export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.AST): Rest => {
+  const row = Schema.make<Schema.Codec<unknown>>(ast)
+  const rows = Schema.Array(row)
+  const is = Schema.is(Schema.toType(row))
+  const shared = {
+    name: names?.join(", ") ?? "",
+    names,
+    ast,
+    accepts: (u: unknown) =>
+      is(u) && (names === undefined ? isWellFormed(u) : names.every((name) => isWellFormed(fieldOf(u, name))))
+  }
+  const binary = Result.try(() => SchemaBinary.toCodec(rows))
+  if (Result.isSuccess(binary)) {
+    const write = Schema.encodeUnknownResult(binary.success)
+    const read = Schema.decodeUnknownResult(binary.success)
+    return {
+      ...shared,
+      format: "binary",
+      encode: (values) => explained(write(values)),
+      decode: (bytes) => explained(read(bytes))
+    }
+  }
+  const json = Schema.fromJsonString(Schema.toCodecJson(rows))
+  const write = Schema.encodeUnknownResult(json)
+  const read = Schema.decodeUnknownResult(json)
+  return {
+    ...shared,
+    format: "json",
+    encode: (values) => explained(Result.map(write(values), (text) => encoder.encode(text))),
+    decode: (bytes) => explained(read(decoder.decode(bytes)))
+  }
+}
+
+const explained = <A>(result: Result.Result<A, Schema.SchemaError>): Result.Result<A, string> =>
+  Result.mapError(result, (error) => inLine(error.issue))
+
+/** Throws `ElementInvalid`. */
+export const writeRest = (rest: Rest, values: ReadonlyArray<unknown>): ReadonlyArray<Uint8Array> => [
+  Result.getOrThrowWith(attempt(() => rest.encode(values)), (issue) => new ElementInvalid({ issue }))
+]
+
+/** Throws `MalformedBatch`. */
+export const readRest = (rest: Rest, bytes: Uint8Array, length: number): Column => {
+  const values = Result.getOrElse(attempt(() => rest.decode(bytes)), (issue) => refuse(rest.name, issue))
+  if (values.length !== length) refuse(rest.name, `expected ${length} rows, got ${values.length}`)
+  return { _tag: "Values", values, body: [bytes] }
+}
+
+/** Roughly what `writeRest` makes, without making it. */
+export const weighRest = ({ names }: Rest, rows: ReadonlyArray<unknown>): number =>
+  rows.reduce<number>((bytes, row) =>
+    names === undefined
+      ? bytes + weigh(row, 8)
+      : names.reduce((bytes, name) => bytes + weigh(fieldOf(row, name), 8), bytes), 16)
+
+const weigh = (u: unknown, depth: number): number => {
+  if (typeof u === "string") return 2 + u.length
+  if (typeof u !== "object" || u === null || depth === 0) return 8
+  if (ArrayBuffer.isView(u)) return 4 + u.byteLength
+  let bytes = 2
+  const inner: Iterable<unknown> = u instanceof Map || u instanceof Set ? u : Object.values(u)
+  for (const value of inner) bytes += weigh(value, depth - 1)
+  return bytes
+}
