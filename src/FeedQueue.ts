@@ -150,6 +150,8 @@ export interface FeedQueue<in out A> {
   sizeUnsafe(): number
   /** Everything the queue answers for: `size` and what a waiting take collects. */
   heldUnsafe(): number
+  /** Whether all that is stored is being collected by a take that waits for more. */
+  isCollectingUnsafe(): boolean
 }
 
 /**
@@ -538,7 +540,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     closeNowUnsafe,
     isClosedUnsafe: () => isClosed,
     sizeUnsafe,
-    heldUnsafe: () => stored.length
+    heldUnsafe: () => stored.length,
+    isCollectingUnsafe: () => (first(takers)?.need ?? 0) > stored.length
   }
 }
 

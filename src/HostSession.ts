@@ -66,6 +66,8 @@ export interface State {
   readonly delivered: number
   readonly deliveredBytes: number
   readonly carried: number
+  /** Elements kept from earlier lives of the feeder, which its present life knows nothing of. */
+  readonly foreign: number
   readonly settled: number
   readonly above: ReadonlyMap<number, Settled>
   readonly report: number
@@ -161,6 +163,7 @@ export const make = (feeder: string): State => ({
   delivered: 0,
   deliveredBytes: 0,
   carried: 0,
+  foreign: 0,
   settled: 0,
   above: new Map(),
   report: 0,
@@ -175,12 +178,15 @@ export const make = (feeder: string): State => ({
 })
 
 /**
- * How many elements of this feeder wait in the device's queue, those kept from earlier sessions included.
+ * How many elements of this feeder wait in the device's queue, those kept from earlier sessions and lives included.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const queued = (state: State): number => state.accepted - state.delivered + state.carried
+export const queued = (state: State): number => state.accepted - state.delivered + kept(state)
+
+/** What is queued from before this session. */
+const kept = (state: State): number => state.carried + state.foreign
 
 /**
  * How many elements of this session are settled.
@@ -241,7 +247,7 @@ export const lapse = (state: State): State => ({ ...state, accepted: state.deliv
  * @since 0.1.0
  */
 export const handOut = (state: State, place: Place, now: number): readonly [state: State, isMarked: boolean] => {
-  if (place.incarnation !== state.incarnation) return [state, false]
+  if (place.incarnation !== state.incarnation) return [{ ...state, foreign: state.foreign - 1 }, false]
   if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, false]
   const next: State = {
     ...state,
@@ -319,11 +325,15 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
     if (state.acknowledge === "processed" && state.incarnation > 0) {
       outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: 0 })
     }
-    next = { ...begin(next, frame), carried: 0 }
+    next = { ...begin(next, frame), foreign: state.acknowledge === "accepted" ? queued(state) : 0 }
   } else if (frame.session > state.session) {
     const kept = Math.min(frame.keepTo, state.accepted)
     outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: kept })
-    next = { ...begin(next, frame), carried: state.carried + Math.max(0, kept - state.delivered) }
+    next = {
+      ...begin(next, frame),
+      foreign: state.foreign,
+      carried: state.carried + Math.max(0, kept - state.delivered)
+    }
   }
   const [welcomed, progress] = report(next, room, now)
   outputs.push({
@@ -436,7 +446,10 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
 
 const report = (state: State, room: Room, now: number): readonly [State, Progress] => {
   const number = state.report + 1
-  const byRoom = (room.collecting ? state.accepted : state.delivered) + room.elements
+  // What is kept from before this session fills the queue too, unless a take is collecting it.
+  const byRoom = room.collecting
+    ? state.accepted + room.elements
+    : state.delivered + Math.max(0, room.elements - kept(state))
   const creditTo = Math.max(
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom

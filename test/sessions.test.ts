@@ -402,8 +402,8 @@ class History {
       for (const [f, host] of device.hosts) {
         waiting += HostSession.queued(host)
         const present = device.queue.filter(({ feeder, place }) =>
-          feeder === f && place.incarnation === host.incarnation &&
-          (place.session < host.session || place.epoch === host.epoch)
+          feeder === f && (place.incarnation !== host.incarnation || place.session < host.session ||
+            place.epoch === host.epoch)
         )
         if (present.length !== HostSession.queued(host)) {
           this.fail(

@@ -49,7 +49,7 @@ export const makeDisplay = Effect.fnUntraced(function*(options: {
     const rate = (name: string, count: number) => `${rates.get(name)!(now, count)}/s`
     const { delivered, leased, queued } = status.ledger
     return [
-      { name: "all", done: delivered, rest: `${rate("all", delivered)}, ${queued} queued, ${leased} out` },
+      { name: "all", done: delivered, rest: `of ${total}, ${rate("all", delivered)}, ${queued} queued, ${leased} out` },
       ...status.devices.map(({ delivered, device, leased, phase }) => {
         const progress = tally.progress(device)
         const model = progress && `loss ${progress.loss.toFixed(3)}, accuracy ${percent(progress.accuracy)}`
@@ -57,7 +57,7 @@ export const makeDisplay = Effect.fnUntraced(function*(options: {
         return {
           name: device,
           done: delivered,
-          rest: `${rate(device, delivered)}, ${leased} out${state === undefined ? "" : `, ${state}`}`
+          rest: [rate(device, delivered), state ?? "starting", `${leased} out`].join(", ")
         }
       })
     ]
@@ -68,7 +68,7 @@ export const makeDisplay = Effect.fnUntraced(function*(options: {
       show: (status) =>
         Effect.gen(function*() {
           for (const { done, name, rest } of rowsOf(status, yield* Clock.currentTimeMillis)) {
-            yield* Console.log(`${name}: ${done} of ${total} (${percent(done / total)}), ${rest}`)
+            yield* Console.log(`${name}: ${done} ${rest}`)
           }
         }),
       pause: "5 seconds",
@@ -81,9 +81,9 @@ export const makeDisplay = Effect.fnUntraced(function*(options: {
   const bars = yield* Effect.acquireRelease(
     Effect.sync(() =>
       new CliProgress.MultiBar({
-        format: "{name} {bar} {value}/{total} {rest}",
+        format: "{name} {bar} {value} {rest}",
         stream: process.stdout,
-        barsize: 24,
+        barsize: 12,
         hideCursor: true,
         linewrap: false,
         // the scope ends it, on signals too

@@ -78,6 +78,20 @@ const feed = Effect.fnUntraced(function*(options: {
   })
 }, Effect.scoped)
 
+/**
+ * Interrupts when the shell by which npm started this program has ended: npm tells SIGTERM to that one alone. Started
+ * otherwise, the program may outlive its parent.
+ */
+const untilOrphaned = Effect.suspend(() => {
+  const parent = process.ppid
+  return process.env["npm_lifecycle_event"] === undefined
+    ? Effect.never
+    : Effect.sleep("200 millis").pipe(
+      Effect.repeat({ while: () => process.ppid === parent }),
+      Effect.andThen(Effect.interrupt)
+    )
+})
+
 const tell = (account: Account) =>
   Console.log([
     `${account.generated} generated, ${account.accepted} accepted`,
@@ -130,6 +144,7 @@ const digits = Command.make("digits", {
 
 digits.pipe(
   Command.run({ version: "0.1.0" }),
+  Effect.raceFirst(untilOrphaned),
   Effect.provideService(Logger.LogToStderr, true),
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain

@@ -454,7 +454,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     /** Room for one feeder: an even share of the capacity, of what the others have not been promised, at least one. */
     const roomOf = (session: Session | undefined): HostSession.Room => {
-      const collecting = queue.heldUnsafe() > queue.sizeUnsafe()
+      const collecting = queue.isCollectingUnsafe()
       let linked = 1
       let promised = 0
       for (const other of sessions.values()) {
@@ -465,6 +465,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         } else {
           linked++
           promised += Math.max(0, state.creditTo - (collecting ? state.accepted : state.delivered))
+          if (!collecting) promised += HostSession.queued(state) - (state.accepted - state.delivered)
         }
       }
       const share = Math.floor(feed.capacity / linked)
