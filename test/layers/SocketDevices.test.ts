@@ -186,17 +186,16 @@ describe("a consumer that dies", () => {
   it.live("with the last elements in its batch: the other need not wait to fill its own", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers([
-        { port: ports[0], feeds: ["numbers"], batch: 20, millis: 20_000 },
-        { port: ports[1], feeds: ["numbers"], batch: 50 }
-      ])
+      const a = yield* startConsumer({ port: ports[0], feeds: ["numbers"], batch: 20, millis: 20_000 })
       const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 215), ports, short)
+      yield* a.printed("Handed", 20)
+      const b = yield* startConsumer({ port: ports[1], feeds: ["numbers"], batch: 50 })
       yield* when(feeder, ({ devices: [first, second], ledger }) =>
         ledger.generated === 215 && ledger.queued === 0 && second!.leased === 0 && first!.leased > 0)
-      yield* a!.signal("SIGKILL")
+      yield* a.signal("SIGKILL")
       const account = yield* ledger
-      yield* b!.exited
-      assertEachSeen([a!, b!], 215)
+      yield* b.exited
+      assertEachSeen([a, b], 215)
       assert.deepInclude(account, { generated: 215, delivered: 215, lost: 0, leased: 0, queued: 0 })
     }))
 
@@ -244,32 +243,36 @@ describe("a consumer that is stopped for longer than the lease", () => {
   it.live("hands out nothing that was taken back, and its late settlements do not count", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers([
-        // Two of its three workers are busy for longer than it is stopped; the third wakes with elements in the queue.
-        { port: ports[0], feeds: ["numbers"], concurrency: 3, millis: 30, slow: { count: 2, millis: 2400 } },
-        { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
-      ])
+      // Two of its three workers are busy for longer than it is stopped; the third wakes with elements in the queue.
+      const a = yield* startConsumer({
+        port: ports[0],
+        feeds: ["numbers"],
+        concurrency: 3,
+        millis: 30,
+        slow: { count: 2, millis: 2400 }
+      })
       const { open, source } = yield* gated(300, 600)
       const { feeder, ledger } = yield* startFeed(Numbers, source, ports, short)
-      yield* a!.printed("Handed", 5)
-      yield* a!.signal("SIGSTOP")
-      const taken = handed([a!]).slice(0, 2).map(({ ordinal }) => ordinal)
+      yield* a.printed("Handed", 5)
+      yield* a.signal("SIGSTOP")
+      const b = yield* startConsumer({ port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 })
+      const taken = handed([a]).slice(0, 2).map(({ ordinal }) => ordinal)
       yield* Effect.sleep(3 * short.lease)
       const [stopped] = (yield* feeder.status).devices
       assert.deepInclude(stopped, { leased: 0, held: 0 })
       assert.isAbove(stopped!.session, 1)
-      yield* until("the other did what was taken back", () => hasSeen(b!, taken))
-      const woken = handed([a!]).length
-      yield* a!.signal("SIGCONT")
-      yield* a!.printed("Finished", 5)
+      yield* until("the other did what was taken back", () => hasSeen(b, taken))
+      const woken = handed([a]).length
+      yield* a.signal("SIGCONT")
+      yield* a.printed("Finished", 5)
       yield* open
       const account = yield* ledger
-      yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
-      assertEachSeen([a!, b!], 600)
+      yield* Effect.forEach([a, b], (consumer) => consumer.exited)
+      assertEachSeen([a, b], 600)
       assert.deepInclude(account, { generated: 600, delivered: 600, lost: 0, leased: 0, queued: 0, dead: 0 })
       assert.isAbove(account.redelivered, 0)
-      assert.strictEqual(a!.all("Ended")[0]?.consumed.fenced, 2)
-      assert.isAbove(handed([a!]).length, woken, "it is fed again")
+      assert.strictEqual(a.all("Ended")[0]?.consumed.fenced, 2)
+      assert.isAbove(handed([a]).length, woken, "it is fed again")
     }))
 })
 
@@ -277,22 +280,20 @@ describe("a consumer of an accepted feed that is stopped for longer than the lea
   it.live("goes on with what it has accepted, and marks what the feeder may not know", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers([
-        { port: ports[0], feeds: ["kept"], concurrency: 2, millis: 10 },
-        { port: ports[1], feeds: ["kept"], concurrency: 4, millis: 1 }
-      ])
+      const a = yield* startConsumer({ port: ports[0], feeds: ["kept"], concurrency: 2, millis: 10 })
       const { open, source } = yield* gated(500, 600)
       const { ledger } = yield* startFeed(Kept, source, ports, short)
-      yield* a!.printed("Handed", 20)
-      yield* a!.signal("SIGSTOP")
+      yield* a.printed("Handed", 20)
+      yield* a.signal("SIGSTOP")
+      const b = yield* startConsumer({ port: ports[1], feeds: ["kept"], concurrency: 4, millis: 1 })
       yield* Effect.sleep(3 * short.lease)
-      const woken = handed([a!]).length
-      yield* a!.signal("SIGCONT")
-      yield* a!.printed("Handed", woken + 20)
+      const woken = handed([a]).length
+      yield* a.signal("SIGCONT")
+      yield* a.printed("Handed", woken + 20)
       yield* open
       const account = yield* ledger
-      yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
-      assertEachSeen([a!, b!], 600)
+      yield* Effect.forEach([a, b], (consumer) => consumer.exited)
+      assertEachSeen([a, b], 600)
       assert.deepInclude(account, { generated: 600, lost: 0, leased: 0, queued: 0, heldByDead: 0 })
       assert.strictEqual(account.delivered + account.held, 600)
     }))
@@ -526,41 +527,37 @@ describe("a consumer that is told to go", () => {
     it.live(`SIGTERM, then ${second}: it ends at once`, () =>
       Effect.gen(function*() {
         const ports = [yield* freePort, yield* freePort] as const
-        const [a, b] = yield* startConsumers([
-          { port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 },
-          { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
-        ])
+        const a = yield* startConsumer({ port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 })
         const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 300), ports, short)
-        yield* a!.printed("Handed", 2)
-        yield* a!.signal("SIGTERM")
+        yield* a.printed("Handed", 2)
+        const b = yield* startConsumer({ port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 })
+        yield* a.signal("SIGTERM")
         yield* when(feeder, ({ devices }) => devices[0]!.phase === "Draining")
-        yield* a!.signal(second)
+        yield* a.signal(second)
         const signalled = performance.now()
-        yield* a!.exited
+        yield* a.exited
         assert.isBelow(performance.now() - signalled, 2000)
         const account = yield* ledger
-        assertEachSeen([a!, b!], 300)
+        assertEachSeen([a, b], 300)
         assert.deepInclude(account, { generated: 300, delivered: 300, lost: 0, leased: 0, queued: 0, dead: 0 })
         assert.isAtLeast(account.redelivered, 2)
-        assert.strictEqual(a!.all("Finished").length, 0)
+        assert.strictEqual(a.all("Finished").length, 0)
       }))
   }
 
   it.live("SIGINT: it ends at once, and its elements go elsewhere", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers([
-        { port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 },
-        { port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 }
-      ])
+      const a = yield* startConsumer({ port: ports[0], feeds: ["numbers"], concurrency: 2, millis: 20_000 })
       const { ledger } = yield* startFeed(Numbers, numbers(0, 300), ports, short)
-      yield* a!.printed("Handed", 2)
-      yield* a!.signal("SIGINT")
+      yield* a.printed("Handed", 2)
+      const b = yield* startConsumer({ port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 })
+      yield* a.signal("SIGINT")
       const signalled = performance.now()
-      yield* a!.exited
+      yield* a.exited
       assert.isBelow(performance.now() - signalled, 2000)
       const account = yield* ledger
-      assertEachSeen([a!, b!], 300)
+      assertEachSeen([a, b], 300)
       assert.deepInclude(account, { generated: 300, delivered: 300, lost: 0, leased: 0, queued: 0, dead: 0 })
       assert.isAtLeast(account.redelivered, 2)
     }))
