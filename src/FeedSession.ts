@@ -494,7 +494,8 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
     for (let i = 0; i < range.count; i++) results.set(range.from + i, range.result)
   }
   const resolved = new Set<number>()
-  const outputs: Array<Output<A>> = []
+  const rejected: Array<Output<A>> = []
+  const back: Array<{ readonly items: Array<Item<A>>; readonly afterMillis: number; readonly cause: string }> = []
   let { dead, delivered, redelivered } = state
   for (const parcel of state.out) {
     for (let i = Math.max(0, state.base - parcel.first + 1); i < parcel.items.length; i++) {
@@ -506,10 +507,13 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
       if (state.resolved.has(sequence)) continue
       const item = parcel.items[i]!
       if (result?._tag === "Retry") {
-        outputs.push({ _tag: "GiveBack", items: [again(item)], afterMillis: result.afterMillis, cause: result.cause })
+        const { afterMillis, cause } = result
+        const group = back.at(-1)
+        if (group?.afterMillis === afterMillis && group.cause === cause) group.items.push(again(item))
+        else back.push({ items: [again(item)], afterMillis, cause })
       } else if (result?._tag === "Reject") {
         dead++
-        outputs.push({ _tag: "Rejected", item, cause: result.cause })
+        rejected.push({ _tag: "Rejected", item, cause: result.cause })
       } else {
         delivered++
         if (item.attempt > 1) redelivered++
@@ -526,7 +530,9 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
     delivered,
     redelivered
   }
-  return [next, outputs]
+  // Each group is put at the front of the queue: the last one goes first, so that they stand there in order.
+  const givenBack = back.toReversed().map((group): Output<A> => ({ _tag: "GiveBack", ...group }))
+  return [next, [...rejected, ...givenBack]]
 }
 
 const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })

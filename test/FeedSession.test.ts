@@ -183,7 +183,7 @@ describe("FeedSession", () => {
       { from: 3, count: 1, result: { _tag: "Done" as const } }
     ]
     const first = play(pushed, reportOf(2, { report: 2, accepted: 3, delivered: 3, above }))
-    assert.deepStrictEqual(first.tags, ["GiveBack", "Rejected"])
+    assert.deepStrictEqual(first.tags, ["Rejected", "GiveBack"])
     const again = play(
       first.state,
       reportOf(3, { report: 3, accepted: 3, delivered: 3, above }),
@@ -191,6 +191,29 @@ describe("FeedSession", () => {
     )
     assert.deepStrictEqual(again.outputs, [])
     assert.deepStrictEqual([again.state.delivered, again.state.dead, FeedSession.leased(again.state)], [1, 1, 0])
+  })
+
+  it("gives elements back in order, whatever their causes", () => {
+    const pushed = play(live(), { _tag: "Push", items: items("a", "b", "c", "d") }).state
+    const retry = (cause: string) => ({ _tag: "Retry" as const, afterMillis: 0, cause })
+    const { outputs } = play(
+      pushed,
+      reportOf(2, {
+        report: 2,
+        accepted: 4,
+        delivered: 4,
+        above: [{ from: 1, count: 1, result: retry("x") }, { from: 2, count: 2, result: retry("y") }, {
+          from: 4,
+          count: 1,
+          result: retry("x")
+        }]
+      })
+    )
+    const front: Array<string> = []
+    for (const output of outputs) {
+      if (output._tag === "GiveBack") front.unshift(...output.items.map((item) => item.element))
+    }
+    assert.deepStrictEqual(front, ["a", "b", "c", "d"])
   })
 
   it("ignores a report that is older than one it has", () => {

@@ -141,6 +141,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
       abandoned: Deferred.makeUnsafe(),
       isLeaving: false,
+      leaveBy: 0,
       handles: new Map()
     }
     const hosts = new Map<string, HostedFeed>()
@@ -172,10 +173,14 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
     ).pipe(Effect.forkIn(scope))
     // What was settled last is still reported, and a feeder that has ended still told so.
     yield* Effect.addFinalizer(() =>
-      Effect.timeoutOption(
-        Effect.forEach([...shared.handles.values()], (handle) => handle.finished, { discard: true }),
-        "1 second"
-      )
+      Effect.suspend(() => {
+        // What a newcomer sent now, nobody would take.
+        shared.isLeaving = true
+        return Effect.timeoutOption(
+          Effect.forEach([...shared.handles.values()], (handle) => handle.finished, { discard: true }),
+          "1 second"
+        )
+      })
     )
     const device: Device = {
       [TypeId]: TypeId,
@@ -185,6 +190,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
         Effect.suspend(() => {
           const millis = Math.ceil(Duration.toMillis(Duration.fromInputUnsafe(within)))
           shared.isLeaving = true
+          shared.leaveBy = shared.now() + millis
           for (const handle of shared.handles.values()) handle.send({ _tag: "Leaving", byMillis: millis })
           for (const host of hosts.values()) host.closeIfFinished()
           return Effect.asVoid(
@@ -222,6 +228,7 @@ interface Shared {
   readonly now: () => number
   readonly abandoned: Deferred.Deferred<void>
   isLeaving: boolean
+  leaveBy: number
   readonly handles: Map<number, Handle>
 }
 
@@ -316,7 +323,10 @@ const serve = (
       const names = [...hosts.keys()].map((name) => `"${name}"`).join(", ")
       return yield* refuse("unknown feed", `it hosts ${names}, the feeder has "${hello.feed}"`)
     }
-    if (shared.isLeaving) return yield* refuse("leaving", `device ${shared.id} is shutting down`, true)
+    // A feeder whose link was cut meanwhile still hears of what is finished.
+    if (shared.isLeaving && !host.isKnown(hello)) {
+      return yield* refuse("leaving", `device ${shared.id} is shutting down`, true)
+    }
     if (shared.name !== undefined && hello.device !== shared.name) {
       return yield* refuse(
         "another device",
@@ -329,6 +339,9 @@ const serve = (
     const handle = makeHandle(link)
     shared.handles.set(number, handle)
     const session = yield* host.join(hello, number)
+    if (shared.isLeaving) {
+      handle.send({ _tag: "Leaving", byMillis: Math.max(0, Math.ceil(shared.leaveBy - shared.now())) })
+    }
     let silence = 0
     const receive: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
       silence = 0
@@ -367,6 +380,8 @@ interface HostedFeed {
   readonly status: () => FeedStatus
   /** Why a feeder is not admitted, if so. */
   readonly refuses: (hello: Hello) => { reason: RefusedReason; detail: string; retry: boolean } | undefined
+  /** Whether a feeder goes on with a session that is here. */
+  readonly isKnown: (hello: Hello) => boolean
   readonly join: (hello: Hello, link: number) => Effect.Effect<Session>
   readonly closeIfFinished: () => void
 }
@@ -414,6 +429,8 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     /** Feeders in this process whose sources take from this feed. */
     const readers = new Set<string>()
     let demand = 0
+    /** As many feeders as expected have ended. */
+    let isFinishing = false
 
     const wakeAll = () => {
       for (const { state } of sessions.values()) {
@@ -481,14 +498,18 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       const all = [...sessions.values()]
       const linked = all.filter(({ state }) => state.link !== undefined)
       queue.flushUnsafe(linked.length > 0 && linked.every(({ state }) => HostSession.isFlushed(state)))
-      if (shared.isLeaving) {
-        if (all.every(({ state }) => state.link === undefined || HostSession.hasEnded(state))) queue.closeNowUnsafe()
-      } else if (shared.feeders !== "forever" && ended.size >= shared.feeders) {
-        queue.closeNowUnsafe()
+      if (!isFinishing && shared.feeders !== "forever" && ended.size >= shared.feeders) {
+        isFinishing = true
+        // A feeder more than was expected is told to send nothing more, and what it has sent is finished.
+        for (const { state } of linked) {
+          if (!HostSession.hasEnded(state)) shared.handles.get(state.link ?? 0)?.send({ _tag: "Leaving", byMillis: 0 })
+        }
       }
+      if (!isFinishing && !shared.isLeaving) return
+      if (linked.every(({ state }) => HostSession.hasEnded(state))) queue.closeNowUnsafe()
     }
 
-    const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>) => {
+    const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>): boolean => {
       const { elements } = output.batch.chunk
       const entries: Array<Entry> = []
       let index = 0
@@ -499,7 +520,15 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt))
         }
       }
-      queue.admitUnsafe(entries)
+      return queue.admitUnsafe(entries)
+    }
+
+    const finishing = `the feeders of feed "${feed.name}" have ended and its consumers are finishing`
+
+    const turnAway = ({ link }: HostSession.State) => {
+      const handle = link === undefined ? undefined : shared.handles.get(link)
+      handle?.send({ _tag: "Refused", reason: "ended", detail: finishing, retry: true })
+      handle?.close()
     }
 
     const makeSession = (feeder: string, key: string): Session => {
@@ -518,7 +547,11 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                 shared.handles.get(output.link)?.close()
                 break
               case "Admit":
-                admit(session, output)
+                if (!admit(session, output)) {
+                  // The queue has closed meanwhile: nothing of it is accepted here.
+                  session.state = { ...session.state, accepted: output.first.sequence - 1 }
+                  turnAway(session.state)
+                }
                 break
               case "Discard":
                 queue.removeWhereUnsafe(({ place, session: owner }) =>
@@ -619,6 +652,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     return {
       hosted,
       closeIfFinished,
+      isKnown,
       status: () => ({
         feed: feed.name,
         queued: queue.sizeUnsafe(),
@@ -646,9 +680,8 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           const { message } = new FeedsItself({ feed: feed.name, feeder: hello.feeder, device: shared.id })
           return { reason: "feeds itself", detail: message, retry: false }
         }
-        if (queue.isClosedUnsafe() && !isKnown(hello) && queue.heldUnsafe() > 0) {
-          const detail = `the feeders of feed "${feed.name}" have ended and its consumers are finishing`
-          return { reason: "ended", detail, retry: true }
+        if (isFinishing && !isKnown(hello) && (!queue.isClosedUnsafe() || queue.heldUnsafe() > 0)) {
+          return { reason: "ended", detail: finishing, retry: true }
         }
         return undefined
       },
@@ -659,6 +692,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
             // The feeders had ended and everything was taken: this is the start of another feeding.
             queue = yield* openQueue
             ended.clear()
+            isFinishing = false
           }
           const key = keyOf(hello)
           const session = sessions.get(key) ?? makeSession(hello.feeder, key)

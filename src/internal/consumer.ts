@@ -82,6 +82,9 @@ const shape = <A, B>(loop: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B | un
   return loop.present(elements)
 }
 
+/** How long a loop may keep the thread to itself, in nanoseconds. */
+const breath = 5_000_000n
+
 const dropped: Result = { _tag: "Reject", cause: "the last batch was short, and remainders are dropped" }
 
 const runLoop = <A, B, E, R, E2>(
@@ -118,11 +121,24 @@ const runLoop = <A, B, E, R, E2>(
       })
     })
   )
-  const worker: Effect.Effect<void, E2 | FeedsItself, R> = Effect.catchTag(
-    Effect.forever(turn, { disableYield: true }),
-    "QueueEnded",
-    () => Effect.void
-  )
+  const worker: Effect.Effect<void, E2 | FeedsItself, R> = Effect.clockWith((clock) => {
+    let yielded = clock.monotonicTimeNanosUnsafe()
+    // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
+    const breathe = Effect.suspend(() => {
+      if (clock.monotonicTimeNanosUnsafe() - yielded < breath) return Effect.void
+      return Effect.andThen(
+        Effect.yieldNow,
+        Effect.sync(() => {
+          yielded = clock.monotonicTimeNanosUnsafe()
+        })
+      )
+    })
+    return Effect.catchTag(
+      Effect.forever(Effect.andThen(turn, breathe), { disableYield: true }),
+      "QueueEnded",
+      () => Effect.void
+    )
+  })
   const workers = loop.concurrency === 1
     ? worker
     : Effect.forEach(Array.from({ length: loop.concurrency }), () => worker, {

@@ -1,37 +1,38 @@
 /**
- * A source that a test pushes by hand.
+ * A source that a test pushes by hand, one element after the other.
  *
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import * as Stream from "effect/Stream"
 
 /**
- * A source and the test's hands on it.
+ * A source whose elements, end and failure come when the test says so.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ManualSource<in out A, in out E = never> {
-  /** For `Feeder.run` or `feeder.set`. */
-  readonly source: Stream.Stream<A, E>
-  /** Gives elements to the feeder, as soon as it pulls them. */
+  /** Give this to `Feeder.run`, or to `feeder.set`: it gives one element each time it is run, and waits for it. */
+  readonly source: Effect.Effect<A, E | Cause.Done>
+  /** Adds elements at the end. Never waits; after `end` or `fail` it is a defect, since nobody would see them. */
   readonly push: (...elements: ReadonlyArray<A>) => Effect.Effect<void>
-  /** Ends the source, after what was pushed. */
+  /** Ends the source, behind what was pushed. */
   readonly end: Effect.Effect<void>
-  /** Fails the source, after what was pushed. */
+  /** Fails the source, behind what was pushed. */
   readonly fail: (error: E) => Effect.Effect<void>
+  /** How many elements were pushed and not yet taken by a feeder. */
+  readonly pending: Effect.Effect<number>
 }
 
 /**
- * Makes a source that gives what is pushed, until it is ended or failed.
+ * Makes a source.
  *
- * **Example** (Feeding by hand)
+ * **Example** (A feed that ends when the test says so)
  *
  * ```ts import.meta.vitest
- * import { Effect, Schema } from "effect"
+ * import { Effect, Fiber, Schema } from "effect"
  * import { Feed, Feeder } from "effect-feeder"
  * import { ManualSource } from "effect-feeder/testing"
  *
@@ -40,14 +41,15 @@ export interface ManualSource<in out A, in out E = never> {
  *   const manual = yield* ManualSource.make<number>()
  *   const made = yield* Feeder.make(Numbers)
  *   const feeder = yield* made.set(manual.source)
- *   yield* Effect.forkChild(feeder.run)
+ *   const run = yield* Effect.forkChild(feeder.run)
  *   yield* manual.push(1, 2)
- *   const two = yield* feeder.takeMany(2)
+ *   const taken = [yield* feeder.take, yield* feeder.take]
  *   yield* manual.end
- *   return [two, (yield* Effect.flip(feeder.take))._tag]
+ *   const ledger = yield* Fiber.join(run)
+ *   return [taken, ledger.delivered]
  * }))
  *
- * await Effect.runPromise(program) // => [[1, 2], "QueueEnded"]
+ * await Effect.runPromise(program) // => [[1, 2], 2]
  * ```
  *
  * @category constructors
@@ -55,8 +57,13 @@ export interface ManualSource<in out A, in out E = never> {
  */
 export const make = <A, E = never>(): Effect.Effect<ManualSource<A, E>> =>
   Effect.map(Queue.unbounded<A, E | Cause.Done>(), (queue) => ({
-    source: Stream.fromQueue(queue),
-    push: (...elements) => Effect.asVoid(Queue.offerAll(queue, elements)),
+    source: Queue.take(queue),
+    push: (...elements) =>
+      Effect.flatMap(Queue.offerAll(queue, elements), (refused) =>
+        refused.length === 0
+          ? Effect.void
+          : Effect.die(new Error(`a manual source that has ended was pushed ${refused.length} element(s)`))),
     end: Effect.asVoid(Queue.end(queue)),
-    fail: (error) => Effect.asVoid(Queue.fail(queue, error))
+    fail: (error) => Effect.asVoid(Queue.fail(queue, error)),
+    pending: Queue.size(queue)
   }))

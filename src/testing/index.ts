@@ -1,5 +1,5 @@
 /**
- * What tests of a pipeline need: `effect-feeder/testing`.
+ * What tests of feeds are made of: the entry point `effect-feeder/testing`.
  *
  * @since 0.1.0
  */

@@ -3,9 +3,10 @@
  */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema, type Scope } from "effect"
+import { Ledger } from "effect-feeder"
 import { execFileSync, spawn } from "node:child_process"
 import * as Path from "node:path"
-import { Account } from "../../examples/digits/account.ts"
+import { Account, makeTally } from "../../examples/digits/account.ts"
 import { devices } from "../../examples/digits/feeds.ts"
 import { until } from "../fixtures/processes.ts"
 
@@ -79,6 +80,19 @@ const assertGone = (pids: ReadonlySet<number>) =>
     const alive = processes()
     return [...pids].every((pid) => !alive.has(pid))
   })
+
+it("the account counts what is lost or doubled, whatever the ledger says", () => {
+  const [device] = devices
+  assert.isDefined(device)
+  const tally = makeTally(6)
+  tally.add({ _tag: "Handed", device, runs: [[0, 4, false]] })
+  tally.add({ _tag: "Trained", device, runs: [[0, 4, false]], loss: 1, accuracy: 0.5 })
+  // 2 and 3 once more without a mark, 1 with one; 4 was handed out and never finished, 5 never handed out
+  tally.add({ _tag: "Handed", device, runs: [[2, 3, false], [1, 1, true]] })
+  const ledger = Ledger.make({ generated: 6, queued: 0, taken: 6, devices: [] })
+  const account = tally.account({ ledger, labels: new Int32Array(0), seconds: 1 })
+  assert.deepInclude(account, { generated: 6, lost: 2, duplicated: 2, redelivered: 1 })
+})
 
 it.live(
   "a run survives kill -9 of a consumer with an even account, and leaves no process behind",
