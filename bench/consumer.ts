@@ -149,3 +149,5 @@ process.on("message", (request: Request) => {
     if (payload.feed.name === request.feed) await consume(payload, request)
   })
 })
+
+process.on("disconnect", () => process.exit())

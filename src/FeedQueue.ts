@@ -122,7 +122,7 @@ export interface FeedQueue<in out A> {
    */
   readonly elements: Stream.Stream<A>
   /**
-   * Batches of n. When the queue is closed with fewer left, `"emit"` (the default) gives them as a short batch,
+   * Batches of n. When the queue is closed (or flushed) with fewer left, `"emit"` (the default) gives a short batch,
    * `"pad"` repeats the last one up to n, and `"drop"` leaves them in the queue, where `takeUpTo` finds them.
    */
   batches(n: number, options?: { readonly remainder?: "emit" | "drop" | "pad" }): Stream.Stream<ReadonlyArray<A>>
@@ -167,13 +167,18 @@ export interface Options<in out A> {
   readonly name?: string
   /**
    * Asked about each element in the step that hands it out. One that is refused is discarded, and the take goes on to
-   * the next or waits on. May be asked again about an element it kept, when others of the batch were refused. Must not
-   * throw and not touch the queue.
+   * the next or waits on. May be asked again about an element it kept, when others of the batch were refused.
+   *
+   * It runs in the middle of that step: it must not throw, not touch the queue, and not resume a fiber (as
+   * `Latch.openUnsafe` and `Deferred.doneUnsafe` do), which could interrupt the taker and so lose what it is given.
    */
   readonly isCurrent?: (element: A) => boolean
-  /** Told what a take hands out, in the step that does. Must not throw and not touch the queue. */
+  /** Told what a take hands out, in the step that does. The same is forbidden to it as to `isCurrent`. */
   readonly onHandOut?: (elements: ReadonlyArray<A>) => void
-  /** Told when a take of several begins to collect: what it collects does not fill the queue. Same restrictions. */
+  /**
+   * Told when a take of several has begun to collect: what it collects does not fill the queue. Comes within a
+   * scheduler turn, outside of any step, so it may use the queue and resume fibers. Must not throw.
+   */
   readonly onCollect?: () => void
 }
 
@@ -247,6 +252,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   let isScheduled = false
   let isFlushing = false
   let collecting = 1 // what the first take in line needs
+  let hasToTell = false // of the collecting, not in the step that begins it: `onCollect` may run other fibers
 
   // --- the two lines ---------------------------------------------------------
 
@@ -262,12 +268,16 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     const need = first(takers)?.need ?? 1
     if (need !== collecting) {
       collecting = need
-      if (need > 1) onCollect?.()
+      hasToTell = need > 1 && onCollect !== undefined
     }
-    if (isScheduled || !(isWakeable(offers) || isWakeable(takers))) return
+    if (isScheduled || !(hasToTell || isWakeable(offers) || isWakeable(takers))) return
     isScheduled = true
     store.dispatcher.scheduleTask(() => {
       isScheduled = false
+      if (hasToTell) {
+        hasToTell = false
+        onCollect!()
+      }
       wakeLine(offers)
       wakeLine(takers)
     }, 0)

@@ -623,17 +623,39 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(yield* Fiber.join(many), [3, 4])
       }))
 
-    it.effect("onCollect is told when a take of several waits, not of one", () =>
+    it.effect("onCollect is told when a take of several waits, not of one, and after the step that let it wait", () =>
       Effect.gen(function*() {
         let told = 0
-        const queue = yield* FeedQueue.make<number>({ capacity: 2, onCollect: () => told++ })
-        yield* start(queue.take)
+        let taker: Running | undefined
+        const queue = yield* FeedQueue.make<number>({
+          capacity: 2,
+          onCollect() {
+            told++
+            taker?.interruptUnsafe()
+          }
+        })
+        const one = yield* start(queue.take)
         yield* start(queue.takeAvailable(3))
+        yield* settle
         assert.strictEqual(told, 0)
+        taker = one
+        yield* start(queue.takeMany(3))
         yield* queue.offerAll([1, 2])
         yield* settle
-        yield* start(queue.takeMany(3))
         assert.strictEqual(told, 1)
+        assert.strictEqual(yield* Fiber.join(one), 1)
+      }))
+
+    it.effect("isCollectingUnsafe: all that is stored belongs to a waiting take", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        assert.isFalse(queue.isCollectingUnsafe())
+        const batch = yield* start(queue.takeMany(2))
+        yield* queue.offer(1)
+        assert.isTrue(queue.isCollectingUnsafe())
+        yield* queue.offer(2)
+        assert.isFalse(queue.isCollectingUnsafe())
+        yield* Fiber.join(batch)
       }))
 
     it.effect("isCurrent discards at the moment of handing out, and the take goes on", () =>

@@ -174,8 +174,9 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
     // What was settled last is still reported, and a feeder that has ended still told so.
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
-        // What a newcomer sent now, nobody would take.
+        // What a newcomer sent now, nobody would take; and a loop that outlives its device has nothing to finish.
         shared.isLeaving = true
+        Deferred.doneUnsafe(shared.abandoned, Effect.void)
         return Effect.timeoutOption(
           Effect.forEach([...shared.handles.values()], (handle) => handle.finished, { discard: true }),
           "1 second"

@@ -552,6 +552,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         }
         if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
           hasEnded = true
+          // The source that ended last closes it too, unless it is stopped before it gets there.
+          queue.closeNowUnsafe()
           return
         }
       }
@@ -619,7 +621,11 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 
     const takeOne: Effect.Effect<A, QueueEnded> = Effect.map(local(() => 1, queue.take), (slot) => slot.element)
 
-    yield* Effect.addFinalizer(() => Effect.sync(() => queue.closeNowUnsafe()))
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => current === undefined ? Effect.void : current.outer.requestStop()).pipe(
+        Effect.andThen(Effect.sync(() => queue.closeNowUnsafe()))
+      )
+    )
 
     const feeder = {
       [TypeId]: TypeId,

@@ -2,13 +2,15 @@
  * Runs one source into a queue: pulls what the source gives, checks it, and offers it.
  *
  * What a runner has pulled and not yet seen admitted stays in its hand when it is interrupted, so that the next run
- * goes on with it.
+ * goes on with it. A pull is not interrupted with a run, since a source cannot take back what it was about to give: it
+ * ends in the scope of the source, and what it gives is in the runner's hand when the next run begins.
  *
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
@@ -60,7 +62,7 @@ export type SourceServices<S> = S extends Effect.Effect<infer _A, infer _E, infe
  */
 export interface QueueRunner<out E> {
   readonly name: string
-  /** Runs until the source ends or fails, or is interrupted; then it can run again. */
+  /** Runs until the source ends or fails, or is interrupted; then it can run again. Not to be run twice at once. */
   readonly run: Effect.Effect<void, E | Cause.UnknownError | ElementInvalid | QueueClosed>
   readonly isDone: () => boolean
 }
@@ -88,6 +90,10 @@ export const make = <Given, A, E, R>(options: {
   let hand: ReadonlyArray<A> = []
   let isDone = false
   let opened: Chunks<Given, E, R> | undefined
+  /** The fiber that works, and, after a run was interrupted, may still pull. */
+  let worker: Fiber.Fiber<void, E | Cause.UnknownError | ElementInvalid | QueueClosed> | undefined
+  let isPulling = false
+  let isPaused = false
 
   const open = Effect.suspend(() =>
     opened !== undefined
@@ -122,21 +128,27 @@ export const make = <Given, A, E, R>(options: {
     return Effect.void
   })
 
-  const run = Effect.flatMap(open, (pull) =>
+  const pullNext = (pull: Chunks<Given, E, R>) => {
+    isPulling = true
+    return Effect.map(pull, (given) => {
+      pulled = given
+    })
+  }
+
+  const work = Effect.flatMap(open, (pull) =>
     Effect.forever(
       Effect.suspend((): Effect.Effect<
         void,
         E | Cause.Done<unknown> | Cause.UnknownError | ElementInvalid | QueueClosed,
         R
-      > =>
-        hand.length > 0
-          ? offerHand
-          : pulled.length > 0
-          ? readPulled
-          : Effect.map(pull, (given) => {
-            pulled = given
-          })
-      ),
+      > => {
+        isPulling = false
+        if (isPaused) {
+          worker = undefined
+          return Effect.interrupt
+        }
+        return hand.length > 0 ? offerHand : pulled.length > 0 ? readPulled : pullNext(pull)
+      }),
       { disableYield: true }
     )).pipe(
       Pull.catchDone(() =>
@@ -147,6 +159,32 @@ export const make = <Given, A, E, R>(options: {
       Effect.provideService(CurrentFeeder, options.feeder),
       Effect.provideContext(options.context)
     )
+
+  const start = Effect.suspend(() => {
+    isPaused = false
+    // Opening a source is a pull too.
+    if (worker === undefined) isPulling = true
+    return worker === undefined ? Effect.forkIn(work, options.scope) : Effect.succeed(worker)
+  })
+
+  const pause = Effect.suspend(() => {
+    isPaused = true
+    if (isPulling || worker === undefined) return Effect.void
+    const interrupted = worker
+    worker = undefined
+    return Fiber.interrupt(interrupted)
+  })
+
+  const run = Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(start, (fiber) => {
+      worker = fiber
+      return restore(Fiber.join(fiber)).pipe(Effect.onExit(() => {
+        if (fiber.pollUnsafe() === undefined) return pause
+        worker = undefined
+        return Effect.void
+      }))
+    })
+  )
 
   return { name: options.name, run, isDone: () => isDone }
 }
@@ -165,16 +203,23 @@ const toPull = <A, E, R>(
       Stream.fromAsyncIterable(source, (cause) => new Cause.UnknownError(cause, "the source's iterator failed"))
     )
   }
-  return Effect.sync(() => {
+  return Effect.gen(function*() {
     const iterator = source[Symbol.iterator]()
-    return Effect.suspend(() => {
+    let end: Effect.Effect<never, Cause.Done> | undefined
+    yield* Effect.addFinalizer(() => Effect.sync(() => end ?? iterator.return?.()))
+    return Effect.suspend((): Effect.Effect<ReadonlyArray<A>, Cause.Done> => {
       const elements: Array<A> = []
-      while (elements.length < pullSize) {
-        const next = iterator.next()
-        if (next.done === true) break
-        elements.push(next.value)
+      // What it gave before it threw is fed first.
+      try {
+        while (end === undefined && elements.length < pullSize) {
+          const next = iterator.next()
+          if (next.done === true) end = Cause.done()
+          else elements.push(next.value)
+        }
+      } catch (defect) {
+        end = Effect.die(defect)
       }
-      return elements.length === 0 ? Cause.done() : Effect.succeed(elements)
+      return end === undefined || elements.length > 0 ? Effect.succeed(elements) : end
     })
   })
 }

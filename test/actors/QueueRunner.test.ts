@@ -14,6 +14,9 @@ const Digits = Feed.make("digits", {
 class Broken extends Schema.TaggedError<Broken>()("Broken", { at: Schema.Int }) {}
 class Start extends Context.Service<Start, number>()("test/Start") {}
 
+/** Gives every other fiber enough turns to come to rest. */
+const settled = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
+
 const range = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 /** An effect that gives 0, 1, … and then ends. */
@@ -107,6 +110,7 @@ describe("sources", () => {
         { concurrency: 3 }
       )
       const fiber = yield* Effect.forkChild(collect(feeder))
+      yield* settled
       yield* TestClock.adjust(1000)
       assert.deepStrictEqual((yield* Fiber.join(fiber)).toSorted((a, b) => a - b), range(12))
       assert.strictEqual(most, 3)
@@ -155,12 +159,12 @@ describe("sources", () => {
       const feeder = yield* made.set(manual.source)
       yield* Effect.forkChild(feeder.run)
       yield* manual.push(...range(10))
-      yield* TestClock.adjust(0)
+      yield* settled
       // 4 in the queue and one in the runner's hand.
       assert.strictEqual(yield* manual.pending, 5)
       assert.strictEqual((yield* feeder.ledger).generated, 4)
       yield* feeder.take
-      yield* TestClock.adjust(0)
+      yield* settled
       assert.strictEqual(yield* manual.pending, 4)
     }))
 })
@@ -186,7 +190,7 @@ describe("sources that fail", () => {
       const one = yield* made.set(range(100))
       const feeder = yield* one.set(manual.source)
       const run = yield* Effect.forkChild(Effect.exit(feeder.run))
-      yield* TestClock.adjust(0)
+      yield* settled
       assert.strictEqual(run.pollUnsafe(), undefined)
       yield* manual.fail(new Broken({ at: 0 }))
       assert.deepStrictEqual(yield* Fiber.join(run), Exit.fail(new Broken({ at: 0 })))
@@ -301,7 +305,10 @@ describe("sources that are stopped", () => {
             for (let i = 0; i < 400; i++) {
               const fiber = yield* Effect.forkChild(Effect.exit(run), { startImmediately: true })
               for (let turns = random.below(30); turns > 0; turns--) yield* Effect.yieldNow
-              if (kind === "async iterable") yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+              if (kind === "async iterable") {
+                yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+              }
+              if (process.env["DBG"]) console.log(seed, i)
               if (random.below(2) === 0) yield* Fiber.interrupt(fiber)
               else yield* Effect.andThen(feeder.stop, Fiber.await(fiber))
               if ((yield* feeder.status).hasEnded) break
@@ -314,23 +321,61 @@ describe("sources that are stopped", () => {
       }))
   }
 
-  it.effect("an effect is interrupted at once and run again by the next run", () =>
+  it.effect("a stop does not wait for a source, nor interrupt it: the next run has what it gave meanwhile", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
-      const made = yield* Feeder.make(Numbers)
+      const manual = yield* ManualSource.make<number>()
+      const scope = yield* Scope.make()
+      const made = yield* Scope.provide(Feeder.make(Numbers), scope)
       const feeder = yield* made.set(
         Effect.onInterrupt(
-          Effect.andThen(Effect.sync(() => log.push("begun")), Effect.never),
+          Effect.andThen(Effect.sync(() => log.push("begun")), manual.source),
           () => Effect.sync(() => log.push("interrupted"))
         )
       )
-      for (let i = 0; i < 2; i++) {
+      for (let i = 0; i < 3; i++) {
         const run = yield* Effect.forkChild(feeder.run)
-        yield* TestClock.adjust(0)
+        yield* settled
         yield* feeder.stop
         yield* Fiber.join(run)
       }
-      assert.deepStrictEqual(log, ["begun", "interrupted", "begun", "interrupted"])
+      yield* manual.push(7, 8)
+      yield* settled
+      assert.deepStrictEqual(log, ["begun"])
+      assert.strictEqual(yield* manual.pending, 1)
+      yield* Effect.forkChild(feeder.run)
+      assert.deepStrictEqual([yield* feeder.take, yield* feeder.take], [7, 8])
+      yield* settled
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(log, ["begun", "begun", "begun", "interrupted"])
+    }))
+
+  it.effect("a source that failed after a stop fails the next run", () =>
+    Effect.gen(function*() {
+      const manual = yield* ManualSource.make<number, Broken>()
+      const made = yield* Feeder.make(Numbers)
+      const feeder = yield* made.set(manual.source)
+      const run = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* feeder.stop
+      yield* Fiber.join(run)
+      yield* manual.fail(new Broken({ at: 0 }))
+      yield* settled
+      assert.deepStrictEqual(yield* Effect.flip(feeder.run), new Broken({ at: 0 }))
+    }))
+
+  it.effect("closing the feeder's scope ends a run", () =>
+    Effect.gen(function*() {
+      for (const source of [Effect.never, range(100), Stream.never]) {
+        const scope = yield* Scope.make()
+        const made = yield* Scope.provide(Feeder.make(Numbers), scope)
+        const feeder = yield* made.set(source as Iterable<number>)
+        const run = yield* Effect.forkChild(Effect.exit(feeder.run))
+        yield* settled
+        yield* Scope.close(scope, Exit.void)
+        yield* settled
+        assert.isDefined(run.pollUnsafe())
+      }
     }))
 
   it.effect("a stream and what it holds last as long as the feeder, not as long as a run", () =>
@@ -355,7 +400,7 @@ describe("sources that are stopped", () => {
         )
       )
       const run = yield* Effect.forkChild(feeder.run)
-      yield* TestClock.adjust(0)
+      yield* settled
       yield* feeder.stop
       yield* Fiber.join(run)
       assert.deepStrictEqual(log, [])
@@ -376,7 +421,7 @@ describe("sources that are stopped", () => {
       )
       for (let i = 0; i < 3; i++) {
         const run = yield* Effect.forkChild(feeder.run)
-        yield* TestClock.adjust(0)
+        yield* settled
         yield* feeder.stop
         yield* Fiber.join(run)
       }
