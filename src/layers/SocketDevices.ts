@@ -247,7 +247,8 @@ const layerLinks = (options: {
           )
         })
       ))
-      const lost = (cause: unknown) => new DeviceLost({ device: address, fate: "unknown", cause: rootOf(cause) })
+      const lost = (cause: unknown) =>
+        new DeviceLost({ device: address, fate: "unknown", cause: rootOf(cause) })
       const open = (socket: Socket.Socket): Effect.Effect<HostLink, DeviceLost, Scope.Scope> => {
         let feed: FeedInfo | undefined
         return Effect.map(
