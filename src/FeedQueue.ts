@@ -9,7 +9,7 @@
  * work itself, in one synchronous step that also hands over the result. Nothing has moved before that step, no other
  * fiber runs during it, and after it the result is the caller's: an interruption loses nothing, whenever it comes.
  *
- * Deviations from the reference (`reference-semantics.md`, 1.6): an interrupted or half-collected batch take leaves its
+ * Deviations from TensorFlow's FIFOQueue: an interrupted or half-collected batch take leaves its
  * elements at the front, where the reference drops them; an interrupted `offerAll` reports its admitted prefix; a
  * second plain close succeeds; a waiting plain close can be interrupted, and has then not closed; the capacity is a
  * positive integer, never 0 or unbounded; a waiting fiber goes on within a scheduler turn, not at once.
@@ -106,12 +106,11 @@ export interface FeedQueue<in out A> {
   takeAvailable(n: number): Effect.Effect<ReadonlyArray<A>, QueueEnded>
 
   /**
-   * Closes the queue behind the offers that wait: they are admitted first, later ones fail with `QueueClosed`. Closing
-   * a closed queue succeeds. Fails with `QueueClosed` when `closeNow` comes while it waits.
+   * Closes the queue behind the offers that wait: they are admitted first, later ones fail with `QueueClosed`. With
+   * `cancelPending` it closes at once: waiting offers and closes fail with `QueueClosed`. What is stored stays, and can
+   * be taken. Closing a closed queue succeeds.
    */
-  readonly close: Effect.Effect<void, QueueClosed>
-  /** Closes the queue at once: waiting offers and closes fail with `QueueClosed`. Closing a closed queue succeeds. */
-  readonly closeNow: Effect.Effect<void>
+  close(options?: { readonly cancelPending?: boolean | undefined }): Effect.Effect<void, QueueClosed>
   readonly isClosed: Effect.Effect<boolean>
   /** Stored elements, without those in waiting offers and those that a waiting take collects. */
   readonly size: Effect.Effect<number>
@@ -143,7 +142,7 @@ export interface FeedQueue<in out A> {
   removeWhereUnsafe(predicate: (element: A) => boolean): ReadonlyArray<A>
   /** While true, a `takeUpTo` does not wait to fill its batch: it takes what there is, as on a closed queue. */
   flushUnsafe(isFlushing: boolean): void
-  /** `closeNow`, at once. */
+  /** `close({ cancelPending: true })`, at once. */
   closeNowUnsafe(): void
   isClosedUnsafe(): boolean
   /** `size`, at once. */
@@ -197,7 +196,7 @@ export interface Options<in out A> {
  *
  * const program = Effect.gen(function*() {
  *   const queue = yield* FeedQueue.make<number>({ capacity: 2 })
- *   yield* Effect.forkChild(queue.offerAll([1, 2, 3, 4, 5]).pipe(Effect.andThen(queue.close)))
+ *   yield* Effect.forkChild(queue.offerAll([1, 2, 3, 4, 5]).pipe(Effect.andThen(queue.close())))
  *   const batch = yield* queue.takeMany(4)
  *   yield* queue.restore([4])
  *   return [batch, yield* queue.takeUpTo(4)]
@@ -394,7 +393,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       })
     })
 
-  const close: Effect.Effect<void, QueueClosed> = Effect.suspend(() =>
+  const closeInTurn: Effect.Effect<void, QueueClosed> = Effect.suspend(() =>
     isClosed ? Effect.void : offering(() => true, (inTurn) => {
       if (isAbandoned && inTurn) throw closed()
       isClosed = true
@@ -513,8 +512,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     takeUpTo: (n) => counted("takeUpTo", n, takeUpTo),
     takeWithin: (n, duration) => counted("takeWithin", n, (n) => takeWithin(n, duration)),
     takeAvailable: (n) => counted("takeAvailable", n, takeAvailable),
-    close,
-    closeNow: Effect.sync(closeNowUnsafe),
+    close: (options) => options?.cancelPending === true ? Effect.sync(closeNowUnsafe) : closeInTurn,
     isClosed: Effect.sync(() => isClosed),
     size: Effect.sync(sizeUnsafe),
     elements: pulled(takeAvailable(capacity)),

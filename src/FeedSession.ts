@@ -118,7 +118,7 @@ export interface State<A> {
 
 /**
  * What happens to a session. `now` is in milliseconds of a monotonic clock. `Refused`: the transport knows that the
- * device does not fit. `GiveUp`: the device's budget is spent.
+ * device does not fit. `GiveUp`: the device's budget is spent. `Begin`: the feeder runs again, with a new budget.
  *
  * @category models
  * @since 0.1.0
@@ -134,6 +134,7 @@ export type Input<A> =
   | { readonly _tag: "Stop" }
   | { readonly _tag: "Refused"; readonly reason: RefusedReason; readonly detail: string }
   | { readonly _tag: "GiveUp" }
+  | { readonly _tag: "Begin" }
 
 /**
  * What a session asks its driver to do, in order.
@@ -278,6 +279,9 @@ const drainEnds = <A>(state: State<A>): number => (state.drainingSince ?? 0) + s
  * @since 0.1.0
  */
 export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
+  if (state.phase === "Failed" && input._tag === "Begin") {
+    return [{ ...state, phase: "Idle", heardAt: undefined, drainingSince: undefined, leaving: false }, []]
+  }
   if (state.phase === "Ended" || state.phase === "Failed") return [state, []]
   switch (input._tag) {
     case "Opened":
@@ -306,6 +310,8 @@ export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
       return fail(state, input.reason, input.detail)
     case "GiveUp":
       return giveUp(state)
+    case "Begin":
+      return [state, []]
     case "Stop":
       return isLinked(state)
         ? [{ ...state, phase: "Resuming" }, [{ _tag: "Send", frame: { _tag: "Bye" } }, { _tag: "CloseLink" }]]

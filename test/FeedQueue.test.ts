@@ -103,7 +103,7 @@ describe("FeedQueue", () => {
         yield* queue.offer(1)
         yield* queue.offerAll([])
         assert.deepStrictEqual(yield* empty, [[], [], [], []])
-        yield* queue.close
+        yield* queue.close()
         yield* queue.offerAll([])
         assert.deepStrictEqual(yield* empty, [[], [], [], []])
         assert.strictEqual(yield* queue.size, 1)
@@ -129,7 +129,7 @@ describe("FeedQueue", () => {
     it.effect("84: ten takes of up to 101 share 1000 elements of a closed queue, the last one is short", () =>
       Effect.gen(function*() {
         const queue = yield* filled(1000, range(1, 1000))
-        yield* queue.close
+        yield* queue.close()
         const batches = yield* Effect.forEach(range(1, 10), () => queue.takeUpTo(101), { concurrency: "unbounded" })
         assert.deepStrictEqual(batches.flat(), range(1, 1000))
         assert.strictEqual(batches[9]!.length, 1000 - 9 * 101)
@@ -150,7 +150,7 @@ describe("FeedQueue", () => {
     it.effect("88: a closed queue gives what it holds, then ends", () =>
       Effect.gen(function*() {
         const queue = yield* filled(10, [1, 2])
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual([yield* queue.take, yield* queue.take], [1, 2])
         const error = yield* Effect.flip(queue.take)
         assert.deepStrictEqual(error, ended(1, 0))
@@ -169,7 +169,7 @@ describe("FeedQueue", () => {
           start
         )
         yield* settle
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual(yield* Fiber.await(take), Exit.fail(ended(1, 0)))
         for (const fiber of waiting) assert.deepStrictEqual(yield* Fiber.await(fiber), Exit.fail(ended(2, 0)))
       }))
@@ -180,7 +180,7 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(yield* queue.takeMany(3), [1, 2, 3])
         const batch = yield* start(queue.takeMany(3))
         yield* settle
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual(yield* Fiber.await(batch), Exit.fail(ended(3, 1)))
         assert.strictEqual(yield* queue.take, 4)
       }))
@@ -192,7 +192,7 @@ describe("FeedQueue", () => {
         const small = yield* start(queue.take)
         yield* settle
         assert.isTrue(isWaiting(small))
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual(yield* Fiber.await(batch), Exit.fail(ended(3, 2)))
         assert.strictEqual(yield* Fiber.join(small), 1)
       }))
@@ -204,14 +204,14 @@ describe("FeedQueue", () => {
         const rest = yield* start(queue.takeUpTo(3))
         yield* settle
         assert.isTrue(isWaiting(rest))
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual(yield* Fiber.join(rest), [4])
       }))
 
     it.effect("95: offers to a closed queue fail", () =>
       Effect.gen(function*() {
         const queue = yield* filled(10, [1])
-        yield* queue.close
+        yield* queue.close()
         const error = yield* Effect.flip(queue.offer(2))
         assert.deepStrictEqual(error, closed)
         assert.strictEqual(error.message, "FeedQueue 'feed-queue' is closed.")
@@ -256,7 +256,7 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(yield* interrupted([queue.take, queue.takeMany(2)]), [interruption, interruption])
         yield* queue.offer(1)
         assert.deepStrictEqual(
-          yield* interrupted([queue.offer(2), queue.offerAll([3, 4]), queue.close]),
+          yield* interrupted([queue.offer(2), queue.offerAll([3, 4]), queue.close()]),
           [interruption, interruption, interruption]
         )
         assert.strictEqual(yield* queue.take, 1)
@@ -394,7 +394,7 @@ describe("FeedQueue", () => {
       Effect.gen(function*() {
         const queue = yield* filled(1, [1])
         const before = yield* start(queue.offerAll([2, 3]))
-        const close = yield* start(queue.close)
+        const close = yield* start(queue.close())
         const after = yield* start(queue.offer(4))
         yield* settle
         assert.isTrue(isWaiting(before) && isWaiting(close) && isWaiting(after))
@@ -403,21 +403,21 @@ describe("FeedQueue", () => {
         yield* Fiber.join(close)
         assert.deepStrictEqual(yield* Fiber.await(after), Exit.fail(closed))
         assert.isTrue(yield* queue.isClosed)
-        yield* queue.close
+        yield* queue.close()
       }))
 
-    it.effect("closeNow fails the offers and the close that wait, keeps what is stored, and repeats without error", () =>
+    it.effect("close({ cancelPending: true }) fails the offers and the close that wait, keeps what is stored, and repeats without error", () =>
       Effect.gen(function*() {
         const queue = yield* filled(1, [1])
         let admitted = 0
         const waiting = yield* Effect.forEach([
           queue.offerAll([2, 3], (count) => admitted += count),
-          queue.close,
+          queue.close(),
           queue.offer(4)
         ], start)
-        yield* queue.closeNow
+        yield* queue.close({ cancelPending: true })
         for (const fiber of waiting) assert.deepStrictEqual(yield* Fiber.await(fiber), Exit.fail(closed))
-        yield* queue.closeNow
+        yield* queue.close({ cancelPending: true })
         assert.strictEqual(admitted, 0)
         assert.deepStrictEqual(yield* queue.takeUpTo(5), [1])
       }))
@@ -426,7 +426,7 @@ describe("FeedQueue", () => {
       Effect.gen(function*() {
         const queue = yield* filled(1, [1])
         yield* start(queue.offer(2))
-        yield* Effect.flatMap(start(queue.close), Fiber.interrupt)
+        yield* Effect.flatMap(start(queue.close()), Fiber.interrupt)
         assert.deepStrictEqual(yield* queue.takeMany(2), [1, 2])
         assert.isFalse(yield* queue.isClosed)
       }))
@@ -539,7 +539,7 @@ describe("FeedQueue", () => {
     it.effect("elements ends when the queue is closed and drained", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 2 })
-        yield* start(Effect.andThen(queue.offerAll(range(1, 9)), queue.close))
+        yield* start(Effect.andThen(queue.offerAll(range(1, 9)), queue.close()))
         assert.deepStrictEqual(yield* Stream.runCollect(queue.elements), range(1, 9))
       }))
 
@@ -548,7 +548,7 @@ describe("FeedQueue", () => {
         const batches = (remainder?: "emit" | "drop" | "pad") =>
           Effect.gen(function*() {
             const queue = yield* FeedQueue.make<number>({ capacity: 2 })
-            yield* start(Effect.andThen(queue.offerAll(range(1, 7)), queue.close))
+            yield* start(Effect.andThen(queue.offerAll(range(1, 7)), queue.close()))
             const all = yield* Stream.runCollect(queue.batches(3, remainder && { remainder }))
             return [...all, queue.heldUnsafe()]
           })
@@ -578,7 +578,7 @@ describe("FeedQueue", () => {
     it.effect("restore works on a queue that is closed and drained", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 2 })
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual(yield* Effect.flip(queue.take), ended(1, 0))
         yield* queue.restore([1, 2, 3])
         assert.deepStrictEqual(yield* Stream.runCollect(queue.elements), [1, 2, 3])
@@ -588,7 +588,7 @@ describe("FeedQueue", () => {
       Effect.gen(function*() {
         const queue = yield* filled(1, [1])
         assert.isTrue(queue.admitUnsafe([2, 3]))
-        yield* queue.close
+        yield* queue.close()
         assert.isFalse(queue.admitUnsafe([4]))
         assert.deepStrictEqual(yield* queue.takeUpTo(9), [1, 2, 3])
       }))
@@ -687,7 +687,7 @@ describe("FeedQueue", () => {
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 3, isCurrent: () => false })
         yield* queue.offerAll([1, 2])
-        yield* queue.close
+        yield* queue.close()
         assert.deepStrictEqual(yield* Effect.flip(queue.takeUpTo(2)), ended(2, 0))
       }))
   })
@@ -895,11 +895,11 @@ describe("FeedQueue and its model", () => {
             model.tick()
             break
           case "close":
-            yield* run(queue.close)
+            yield* run(queue.close())
             model.offer(id, "close")
             break
           case "closeNow":
-            yield* queue.closeNow
+            yield* queue.close({ cancelPending: true })
             model.closeNow()
             break
         }
@@ -1093,7 +1093,7 @@ const race = (capacity: number, script: typeof Script.Type, chance: () => number
           yield* TestClock.adjust(1)
           break
         case "close":
-          yield* offer(queue.close)
+          yield* offer(queue.close())
           break
         case "closeNow":
           queue.closeNowUnsafe()

@@ -318,8 +318,11 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     let current:
       | { readonly outer: Coordinator.Coordinator<unknown>; readonly links: Coordinator.Coordinator<unknown> }
       | undefined
+    let isClaimed = false
     let hasEnded = false
-    const feeding = yield* Deferred.make<void, unknown>()
+    /** Of this run, or of the first that fed anything. */
+    let feeding = Deferred.makeUnsafe<void, unknown>()
+    let hasFed = false
     const watchers = new Set<Latch.Latch>()
 
     const changedUnsafe = () => {
@@ -539,7 +542,10 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         if (fatal !== undefined) return yield* fatal
         const all = [...remotes.values()]
         const states = all.map(({ feed }) => feed.state())
-        if (taken > 0 || states.some((state) => state.accepted > 0)) yield* Deferred.succeed(feeding, undefined)
+        if (taken > 0 || states.some((state) => state.accepted > 0)) {
+          hasFed = true
+          yield* Deferred.succeed(feeding, undefined)
+        }
         const isAllOut = areSourcesDone() && queue.heldUnsafe() + inHand + delayed === 0
         const isFinished = isAllOut && states.every((state) => FeedSession.leased(state) === 0)
         if (isAllOut) { for (const { feed } of all) feed.flushUnsafe() }
@@ -559,13 +565,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       }
     }))
 
-    const run: Effect.Effect<Ledger.Ledger, unknown> = Effect.scoped(Effect.gen(function*() {
-      if (current !== undefined) return yield* error(new NotRunnable({ why: "running" }))
-      if (hasEnded) return yield* error(new NotRunnable({ why: "ended" }))
+    const runOnce: Effect.Effect<Ledger.Ledger, unknown> = Effect.scoped(Effect.gen(function*() {
       const gracePeriod = options.gracePeriod ?? "30 seconds"
       const outer = yield* Coordinator.make<unknown>({ name: `feeder ${id}`, gracePeriod })
       const links = yield* outer.child<unknown>({ name: `links of feeder ${id}`, gracePeriod })
       fatal = undefined
+      if (!hasFed && Deferred.isDoneUnsafe(feeding)) feeding = Deferred.makeUnsafe()
       yield* Effect.acquireRelease(
         Effect.sync(() => {
           current = { outer, links }
@@ -582,7 +587,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         yield* startRemote(device, remote)
       }
       // The last source that ends closes the queue.
-      const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close) : Effect.void)
+      const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
       for (const runner of runners) {
         yield* outer.fork(
           runner.name,
@@ -605,6 +610,18 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
           : Deferred.succeed(feeding, undefined)
       )
     )
+
+    const claim = Effect.suspend(() => {
+      if (isClaimed) return Effect.fail(error(new NotRunnable({ why: "running" })))
+      if (hasEnded) return Effect.fail(error(new NotRunnable({ why: "ended" })))
+      isClaimed = true
+      return Effect.void
+    })
+
+    const run = Effect.acquireUseRelease(claim, () => runOnce, () =>
+      Effect.sync(() => {
+        isClaimed = false
+      }))
 
     const local = <B>(count: (b: B) => number, take: Effect.Effect<B, QueueEnded>): Effect.Effect<B, QueueEnded> =>
       Effect.uninterruptibleMask((restore) =>
@@ -645,7 +662,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         }).pipe(Effect.flatMap(addRemoteDevices)),
       run,
       stop: Effect.suspend(() => current === undefined ? Effect.void : Effect.asVoid(current.outer.requestStop())),
-      feeding: Deferred.await(feeding),
+      feeding: Effect.suspend(() => Deferred.await(feeding)),
       status: Effect.sync(status),
       changes: Stream.unwrap(Effect.map(watch, (changed) =>
         Stream.fromEffectRepeat(Effect.map(changed.await, () => {

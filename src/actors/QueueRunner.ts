@@ -206,7 +206,11 @@ const toPull = <A, E, R>(
   return Effect.gen(function*() {
     const iterator = source[Symbol.iterator]()
     let end: Effect.Effect<never, Cause.Done> | undefined
-    yield* Effect.addFinalizer(() => Effect.sync(() => end ?? iterator.return?.()))
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        if (end === undefined) iterator.return?.()
+      })
+    )
     return Effect.suspend((): Effect.Effect<ReadonlyArray<A>, Cause.Done> => {
       const elements: Array<A> = []
       // What it gave before it threw is fed first.

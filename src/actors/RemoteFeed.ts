@@ -315,6 +315,7 @@ export const make = <A>(options: {
     const budget = yield* Schedule.toStep(options.tolerate)
     failures = 0
     failure = undefined
+    apply({ _tag: "Begin" })
     while (state.phase !== "Ended") {
       if (failure === undefined) yield* attempt
       if (failure !== undefined) {

@@ -66,8 +66,11 @@ export class ListenFailed extends Schema.Error<ListenFailed>(`${TypeId}/ListenFa
   }
 }
 
-/** Most bytes of one frame, either way: 64 MiB. */
+/** Most bytes of one frame, either way, unless a host says otherwise: 64 MiB. */
 const frameBytes = 64 * 1024 * 1024
+
+/** What a batch may take beside its elements. */
+const headBytes = 1024 * 1024
 
 /** Most elements of one frame. */
 const maxElements = 1024 * 1024
@@ -127,7 +130,8 @@ export const layer = (
             socket,
             lost,
             decode: Frames.decodeDeviceFrame,
-            refusal: () => undefined
+            refusal: () => undefined,
+            frameBytes
           })
           return { send: (frame) => send(Frames.encodeFeederFrame(frame, feed)), receive }
         })
@@ -170,12 +174,13 @@ const connect = <F>(options: {
   readonly lost: (cause: unknown) => DeviceLost
   readonly decode: (raw: RawFrame) => Result.Result<F, MalformedFrame>
   readonly refusal: (malformed: MalformedFrame) => Segments | undefined
+  readonly frameBytes: number
 }): Effect.Effect<Connection<F>, DeviceLost, Scope.Scope> =>
   Effect.gen(function*() {
     const { lost } = options
     const { pull } = yield* Effect.mapError(options.socket.reader, lost)
     const writer = yield* options.socket.writer
-    const cut = Frames.makeCutter({ frameBytes })
+    const cut = Frames.makeCutter({ frameBytes: options.frameBytes })
     const ready: Array<RawFrame> = []
     const send = (segments: Segments) => Effect.mapError(writer.writeAll(segments), lost)
     const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {
@@ -225,6 +230,7 @@ const layerLinks = (options: {
   readonly feeds: ReadonlyArray<Any>
   readonly host: string
   readonly port: number
+  readonly frameBytes: number
 }): Layer.Layer<DeviceLinks, ListenFailed> =>
   Layer.effect(
     DeviceLinks,
@@ -261,7 +267,8 @@ const layerLinks = (options: {
                 return frame
               }),
             refusal: ({ message }) =>
-              Frames.encodeDeviceFrame({ _tag: "Refused", reason: "invalid", detail: message, retry: false })
+              Frames.encodeDeviceFrame({ _tag: "Refused", reason: "invalid", detail: message, retry: false }),
+            frameBytes: options.frameBytes + headBytes
           }),
           ({ receive, send }) => ({ send: (frame) => send(Frames.encodeDeviceFrame(frame)), receive })
         )
@@ -289,11 +296,16 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
   options: HostOptions<Feeds>
 ): Layer.Layer<HostsOf<Feeds>, ListenFailed | Device.FeedNameTaken> =>
   Layer.effectContext(Effect.gen(function*() {
-    const [device, hosts] = yield* Device.make({ ...options, frameBytes })
+    const [device, hosts] = yield* Device.make({ ...options, frameBytes: options.frameBytes ?? frameBytes })
     yield* leaveOnSigterm(device, options.gracePeriod ?? "30 seconds")
     return hosts
   })).pipe(
-    Layer.provide(layerLinks({ feeds: options.feeds, host: options.host ?? "127.0.0.1", port: options.port }))
+    Layer.provide(layerLinks({
+      feeds: options.feeds,
+      host: options.host ?? "127.0.0.1",
+      port: options.port,
+      frameBytes: options.frameBytes ?? frameBytes
+    }))
   )
 
 /** Ahead of the listeners of the program's runtime, so that the loops it interrupts know that the process is leaving. */

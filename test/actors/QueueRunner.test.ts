@@ -26,7 +26,7 @@ const counter = (count: number): Effect.Effect<number, Cause.Done> => {
 }
 
 async function* slowly(count: number): AsyncGenerator<number> {
-  for (let i = 0; i < count; i++) yield await Promise.resolve(i)
+  for (let i = 0; i < count; i++) yield i
 }
 
 function* generate(count: number, onReturn: () => void = () => {}): Generator<number> {

@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schema, Scope, Stream } from "effect"
-import { FailureTolerator, Feed, Feeder, type Ledger, type RemoteDevices } from "effect-feeder"
+import { FailureTolerator, Feed, Feeder, type Ledger, type RemoteDevices, Tensor } from "effect-feeder"
 import type { Source } from "effect-feeder/actors/QueueRunner"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import type { ConsumerSettings } from "../fixtures/messages.ts"
@@ -48,10 +48,10 @@ const startFeed = <Name extends string, Ack extends RemoteDevices.Acknowledge, S
     const fiber = yield* Effect.forkScoped(feeder.run)
     return { feeder, ledger: Fiber.join(fiber) }
   }).pipe(
-    Effect.provide(SocketDevices.layer(
-      Object.fromEntries(ports.map((port, i) => [nameOf(i), `tcp://127.0.0.1:${port}`]))
-    )),
-    Effect.provide(Logger.layer([]))
+    Effect.provide([
+      SocketDevices.layer(Object.fromEntries(ports.map((port, i) => [nameOf(i), `tcp://127.0.0.1:${port}`]))),
+      Logger.layer([])
+    ])
   )
 
 const handed = (consumers: ReadonlyArray<Process>) => consumers.flatMap((consumer) => consumer.all("Handed"))
@@ -447,6 +447,41 @@ describe("a link", () => {
     }))
 })
 
+describe("the limit of a frame", () => {
+  const Pages = Feed.make("pages", { element: Tensor.uint8([3000]), capacity: 4 })
+  const source = Array.from({ length: 10 }, (_, i) => new Uint8Array(3000).fill(i))
+  const size = Pages.codec.fromElements([source[0]!]).byteLength
+
+  it.live("is what the host says: an element of just that size passes", () =>
+    Effect.gen(function*() {
+      const seen: Array<number> = []
+      const port = yield* freePort
+      yield* Pages.forEach((page) => Effect.sync(() => seen.push(page[0]!))).pipe(
+        Effect.provide(SocketDevices.layerHost({ feeds: [Pages], port, frameBytes: size })),
+        Effect.forkScoped
+      )
+      yield* Feeder.run(Pages, { source, devices: [nameOf(0)], tolerate: patient }).pipe(
+        Effect.provide(SocketDevices.layer({ [nameOf(0)]: `tcp://127.0.0.1:${port}` })),
+        Effect.timeout("5 seconds")
+      )
+      assert.deepStrictEqual(seen, numbers(0, 10))
+    }))
+
+  it.live("and a larger one fails the run, by name", () =>
+    Effect.gen(function*() {
+      const port = yield* hostHere([Pages], { frameBytes: size - 1 })
+      const { message } = yield* Feeder.run(Pages, { source, devices: [nameOf(0)], tolerate: patient }).pipe(
+        Effect.provide(SocketDevices.layer({ [nameOf(0)]: `tcp://127.0.0.1:${port}` })),
+        Effect.flip,
+        Effect.timeout("5 seconds")
+      )
+      assert.match(
+        message,
+        new RegExp(`element #0 takes ${size} bytes, device ${nameOf(0)} accepts ${size - 1} in a frame`)
+      )
+    }))
+})
+
 describe("a report", () => {
   it.live("may be long: a batch of which every element is refused for another reason", () =>
     Effect.gen(function*() {
@@ -771,8 +806,7 @@ const failureAt = <Name extends string, S extends Feed.ElementSchema, Ack extend
   id = "feeder-1"
 ) =>
   Feeder.run(feed, { source: [], devices: [nameOf(0)], id, lease }).pipe(
-    Effect.provide(SocketDevices.layer({ [nameOf(0)]: `tcp://127.0.0.1:${port}` })),
-    Effect.provide(Logger.layer([])),
+    Effect.provide([SocketDevices.layer({ [nameOf(0)]: `tcp://127.0.0.1:${port}` }), Logger.layer([])]),
     Effect.flip,
     Effect.timeout("5 seconds")
   )
@@ -846,8 +880,7 @@ describe("refusals", () => {
   it.live("a device without an address", () =>
     Effect.gen(function*() {
       const { message } = yield* Feeder.run(Numbers, { source: [], devices: [nameOf(1)] }).pipe(
-        Effect.provide(SocketDevices.layer({ [nameOf(0)]: "tcp://127.0.0.1:4001" })),
-        Effect.provide(Logger.layer([])),
+        Effect.provide([SocketDevices.layer({ [nameOf(0)]: "tcp://127.0.0.1:4001" }), Logger.layer([])]),
         Effect.flip,
         Effect.timeout("5 seconds")
       )
