@@ -87,7 +87,10 @@ export interface TakeOptions {
 export interface Hosted<A> {
   /** Hands out up to `n` elements; fails at the end of the feed. Interrupting it gives back what it had collected. */
   readonly take: (options: TakeOptions) => Effect.Effect<ReadonlyArray<Handed<A>>, QueueEnded | FeedsItself>
-  /** Settles elements, in the order in which they were handed out. Says how many settlements came too late to count. */
+  /**
+   * Settles elements, in the order in which they were handed out, and asks once for the result of each. Says how many
+   * settlements came too late to count.
+   */
   readonly settle: (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) => Effect.Effect<number>
   /** Announces that up to `n` elements will be in consumers' hands at once, while the scope is open. */
   readonly expect: (n: number) => Effect.Effect<void, never, Scope.Scope>

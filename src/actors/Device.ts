@@ -595,18 +595,24 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       Effect.sync(() => {
         let fenced = 0
         let i = 0
+        /** The result of the next one, which was asked for already. */
+        let ahead: Result | undefined
         while (i < handed.length) {
           const entry = handed[i]
           if (!(entry instanceof Entry)) throw new TypeError("what is settled must have been handed out by this device")
           const { place, session } = entry
-          const result = resultOf(i)
+          const result = ahead ?? resultOf(i)
+          ahead = undefined
           let count = 1
           // Consecutive sequences with the same result are settled at once.
           while (i + count < handed.length && result._tag === "Done") {
             const follower = handed[i + count]
             const follows = follower instanceof Entry && follower.session === session &&
               follower.place.session === place.session && follower.place.sequence === place.sequence + count
-            if (!follows || resultOf(i + count)._tag !== "Done") break
+            if (!follows) break
+            ahead = resultOf(i + count)
+            if (ahead._tag !== "Done") break
+            ahead = undefined
             count++
           }
           if (session.state.acknowledge === "processed") {

@@ -352,6 +352,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       queue,
       now,
       changedUnsafe,
+      canFeed: () => fatal === undefined,
       failUnsafe: (reason) => {
         fatal ??= error(reason)
         changedUnsafe()

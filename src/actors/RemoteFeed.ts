@@ -78,6 +78,8 @@ export interface Owner<A> {
     cause: string
   ) => void
   readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string) => void
+  /** Whether elements may be taken; not once the feeder cannot go on, though it has not stopped yet. */
+  readonly canFeed: () => boolean
   /** The feeder cannot go on. */
   readonly failUnsafe: (error: ElementTooLarge) => void
   readonly changedUnsafe: () => void
@@ -208,7 +210,7 @@ export const make = <A>(options: {
     })
     const turn: Effect.Effect<never> = Effect.suspend(() => {
       const { bytes, elements } = FeedSession.credit(state)
-      if (frames.length > 0 || elements <= 0 || bytes <= 0) return untilChanged
+      if (frames.length > 0 || elements <= 0 || bytes <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
       const taken = Effect.catchTag(
         restore(owner.queue.takeAvailable(elements)),

@@ -219,6 +219,8 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>> extends Device.Op
   readonly port: number
   /** Default `"127.0.0.1"`. */
   readonly host?: string | undefined
+  /** Most bytes of one frame, told to feeders. Default 64 MiB. */
+  readonly frameBytes?: number | undefined
   /**
    * On SIGTERM the host says that it is leaving, and its consumers finish what is held for at most this long. A second
    * signal ends them at once. Default 30 seconds.
