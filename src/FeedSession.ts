@@ -241,21 +241,24 @@ export const held = <A>(state: State<A>): number =>
     : 0
 
 /**
- * How many elements may be sent now, and how many bytes. When nothing waits at the device, an element may be as large
- * as a frame, or it would wait for ever.
+ * How many elements may be sent now, and how many bytes. `largest` is the size one element may have: when nothing waits
+ * at the device it may be as large as a frame, or it would wait for ever.
  *
  * @category accessors
  * @since 0.1.0
  */
-export const credit = <A>(state: State<A>): { readonly elements: number; readonly bytes: number } =>
-  state.phase === "Live"
-    ? {
-      elements: Math.min(state.progress.creditTo - state.sent, state.limits.elements),
-      bytes: state.sent === state.progress.delivered
-        ? state.limits.frameBytes
-        : Math.min(state.progress.creditBytesTo - state.sentBytes, state.limits.frameBytes)
-    }
-    : { elements: 0, bytes: 0 }
+export const credit = <A>(
+  state: State<A>
+): { readonly elements: number; readonly bytes: number; readonly largest: number } => {
+  if (state.phase !== "Live") return { elements: 0, bytes: 0, largest: 0 }
+  const { limits, progress, sent, sentBytes } = state
+  const bytes = Math.min(progress.creditBytesTo - sentBytes, limits.frameBytes)
+  return {
+    elements: Math.min(progress.creditTo - sent, limits.elements),
+    bytes,
+    largest: sent === progress.delivered ? limits.frameBytes : bytes
+  }
+}
 
 /**
  * When the feeder takes back what is out: a tenth later than the device stops handing it out, so that no difference

@@ -209,8 +209,8 @@ export const make = <A>(options: {
       return Effect.flatMap(restore(free.await), () => turn)
     })
     const turn: Effect.Effect<never> = Effect.suspend(() => {
-      const { bytes, elements } = FeedSession.credit(state)
-      if (frames.length > 0 || elements <= 0 || bytes <= 0 || !owner.canFeed()) return untilChanged
+      const { elements, largest } = FeedSession.credit(state)
+      if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
       const taken = Effect.catchTag(
         restore(owner.queue.takeAvailable(elements)),
@@ -233,7 +233,9 @@ export const make = <A>(options: {
   const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): number => {
     const credit = FeedSession.credit(state)
     let count = Math.min(items.length, credit.elements)
-    const most = Math.min(credit.bytes, frameBytes)
+    // Only one element alone may go beyond the bytes that were granted.
+    const window = Math.max(0, state.progress.creditBytesTo - state.sentBytes)
+    const most = Math.min(window, credit.bytes, frameBytes)
     while (count > 0) {
       const { byteLength } = config.chunk(items.slice(0, count).map((item) => item.element))
       if (Math.ceil(byteLength / count) * count <= most) return count
@@ -243,7 +245,7 @@ export const make = <A>(options: {
           const { ordinal } = items[0]!
           owner.failUnsafe(new ElementTooLarge({ device, ordinal, bytes: byteLength, limit }))
         }
-        return byteLength <= credit.bytes ? 1 : 0
+        return byteLength <= credit.largest ? 1 : 0
       }
       count = Math.max(1, Math.min(count - 1, Math.floor(count * most / byteLength)))
     }

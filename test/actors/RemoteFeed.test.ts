@@ -1,0 +1,395 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Queue, Schema } from "effect"
+import { FailureTolerator, Feed, Feeder, RemoteDevices } from "effect-feeder"
+import { TestClock } from "effect/testing"
+
+const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 8 })
+const Words = Feed.make("words", { element: Schema.String, capacity: 8 })
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i)
+const device = "/job:consumer/replica:0"
+
+/** Gives every other fiber enough turns to come to rest. */
+const settled = Effect.forEach(range(100), () => Effect.yieldNow, { discard: true })
+
+interface Peer {
+  readonly frames: Array<RemoteDevices.FeederFrame>
+  readonly say: (frame: RemoteDevices.DeviceFrame) => Effect.Effect<void>
+  readonly hangUp: Effect.Effect<void>
+  isOpen: boolean
+}
+
+/** A device played by the test: each link that is opened is a peer that notes frames and answers by hand. */
+const stage = Effect.sync(() => {
+  const peers: Array<Peer> = []
+  const lost = new RemoteDevices.DeviceLost({ device, fate: "unknown", cause: new Error("hung up") })
+  const opening = { behaviour: Effect.void as Effect.Effect<void, RemoteDevices.DeviceLost> }
+  const service: RemoteDevices.RemoteDevices["Service"] = {
+    open: () =>
+      Effect.gen(function*() {
+        yield* Effect.suspend(() => opening.behaviour)
+        const toFeeder = yield* Queue.unbounded<RemoteDevices.DeviceFrame, RemoteDevices.DeviceLost>()
+        const peer: Peer = {
+          frames: [],
+          say: (frame) => Effect.asVoid(Queue.offer(toFeeder, frame)),
+          hangUp: Effect.asVoid(Queue.fail(toFeeder, lost)),
+          isOpen: true
+        }
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            peers.push(peer)
+          }),
+          () =>
+            Effect.sync(() => {
+              peer.isOpen = false
+            })
+        )
+        return { send: (frame) => Effect.sync(() => peer.frames.push(frame)), receive: Queue.take(toFeeder) }
+      })
+  }
+  return { peers, opening, on: Effect.provideService(RemoteDevices.RemoteDevices, service) }
+})
+
+const nothing: RemoteDevices.Progress = {
+  report: 1,
+  accepted: 0,
+  delivered: 0,
+  carried: 0,
+  settled: 0,
+  above: [],
+  creditTo: 0,
+  creditBytesTo: 0,
+  ended: false
+}
+
+const welcome = (
+  progress: Partial<RemoteDevices.Progress>,
+  options: Partial<RemoteDevices.Welcome> = {}
+): RemoteDevices.Welcome => ({
+  _tag: "Welcome",
+  version: 1,
+  device: "device-1",
+  durable: false,
+  capacity: 8,
+  limits: { frameBytes: 1e6, elements: 1e6 },
+  progress: { ...nothing, creditBytesTo: 1e6, ...progress },
+  ...options
+})
+
+const report = (progress: Partial<RemoteDevices.Progress>): RemoteDevices.DeviceFrame => ({
+  _tag: "Progress",
+  progress: { ...nothing, creditBytesTo: 1e6, ...progress }
+})
+
+/** The elements a peer was sent, in order. */
+const sent = (peer: Peer) => peer.frames.flatMap((frame) => frame._tag === "Batch" ? frame.chunk.elements : [])
+const tags = (peer: Peer) => peer.frames.map((frame) => frame._tag)
+
+const start = Effect.fnUntraced(function*(options: Feeder.Options = {}) {
+  const { on, opening, peers } = yield* stage
+  const made = yield* Feeder.make(Numbers, {
+    id: "f",
+    lease: 1000,
+    tolerate: FailureTolerator.make({ limit: 3, initDelay: 100, backoffFactor: 1 }),
+    ...options
+  })
+  const feeder = yield* made.set(range(20))
+  yield* on(feeder.addRemoteDevice(device))
+  const run = yield* Effect.forkChild(feeder.run)
+  yield* settled
+  return { feeder, opening, peers, run }
+})
+
+describe("a link", () => {
+  it.effect("begins with Hello, and sends nothing before the Welcome", () =>
+    Effect.gen(function*() {
+      const { peers } = yield* start()
+      assert.strictEqual(peers.length, 1)
+      const [hello, ...rest] = peers[0]!.frames
+      assert.deepStrictEqual(rest, [])
+      assert.deepInclude(hello, {
+        _tag: "Hello",
+        versions: [1, 1],
+        feed: "numbers",
+        fingerprint: Numbers.info.fingerprint,
+        feeder: "f",
+        device,
+        session: 1,
+        keepTo: 0,
+        acknowledge: "processed",
+        leaseMillis: 1000
+      })
+    }))
+
+  it.effect("law 1: never has more out than the device granted, in elements", () =>
+    Effect.gen(function*() {
+      const { feeder, peers } = yield* start()
+      const [peer] = peers
+      yield* peer!.say(welcome({ creditTo: 3 }))
+      yield* settled
+      assert.deepStrictEqual(sent(peer!), [0, 1, 2])
+      yield* peer!.say(report({ report: 2, accepted: 3, delivered: 1, settled: 1, creditTo: 4 }))
+      yield* settled
+      assert.deepStrictEqual(sent(peer!), [0, 1, 2, 3])
+      const { delivered, leased } = yield* feeder.ledger
+      assert.deepStrictEqual([delivered, leased], [1, 3])
+    }))
+
+  it.effect("law 1: nor in bytes, but for one element when nothing waits there", () =>
+    Effect.gen(function*() {
+      const { on, peers } = yield* stage
+      const made = yield* Feeder.make(Words)
+      const feeder = yield* made.set(range(6).map((n) => `${n}`.repeat(100)))
+      yield* on(feeder.addRemoteDevice(device))
+      yield* Effect.forkChild(feeder.run)
+      yield* settled
+      const [peer] = peers
+      yield* peer!.say(welcome({ creditTo: 100, creditBytesTo: 10 }))
+      yield* settled
+      const words = () => sent(peer!).length
+      assert.strictEqual(words(), 1)
+      yield* peer!.say(report({ report: 2, accepted: 1, delivered: 0, creditTo: 100, creditBytesTo: 20 }))
+      yield* settled
+      assert.strictEqual(words(), 1)
+      yield* peer!.say(report({ report: 3, accepted: 1, delivered: 1, settled: 1, creditTo: 100, creditBytesTo: 20 }))
+      yield* settled
+      assert.strictEqual(words(), 2)
+      const progress = { accepted: 2, delivered: 2, settled: 2, creditTo: 100, creditBytesTo: 500 }
+      yield* peer!.say(report({ report: 4, ...progress }))
+      yield* settled
+      assert.isAbove(words(), 2)
+      assert.isBelow(words(), 6)
+    }))
+
+  it.effect("an element larger than a frame fails the run, by its ordinal", () =>
+    Effect.gen(function*() {
+      const { on, peers } = yield* stage
+      const made = yield* Feeder.make(Words, { id: "f" })
+      const feeder = yield* made.set(["a", "b".repeat(5000)])
+      yield* on(feeder.addRemoteDevice(device))
+      const run = yield* Effect.forkChild(Effect.flip(feeder.run))
+      yield* settled
+      yield* peers[0]!.say(welcome({ creditTo: 100 }, { limits: { frameBytes: 1000, elements: 100 } }))
+      yield* settled
+      const error = yield* Fiber.join(run)
+      assert.match(
+        error.message,
+        /element #1 takes \d+ bytes, device \/job:consumer\/replica:0 accepts 1000 in a frame; feed smaller elements/
+      )
+      assert.strictEqual((yield* feeder.ledger).lost, 0)
+    }))
+
+  it.effect("says something every quarter of the lease, and echoes the last report", () =>
+    Effect.gen(function*() {
+      const { peers } = yield* start()
+      const [peer] = peers
+      yield* peer!.say(welcome({ report: 7 }))
+      yield* settled
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust(250)
+        yield* settled
+      }
+      assert.deepStrictEqual(peer!.frames.slice(1), range(3).map(() => ({ _tag: "Ping", heard: 7 })))
+    }))
+
+  it.effect("a stop says Bye and closes it", () =>
+    Effect.gen(function*() {
+      const { feeder, peers, run } = yield* start()
+      const [peer] = peers
+      yield* peer!.say(welcome({ creditTo: 2 }))
+      yield* settled
+      yield* feeder.stop
+      yield* Fiber.join(run)
+      assert.deepStrictEqual(tags(peer!), ["Hello", "Batch", "Bye"])
+      assert.isFalse(peer!.isOpen)
+      const { inDoubt, leased } = yield* feeder.ledger
+      assert.deepStrictEqual([leased, inDoubt], [2, 2])
+    }))
+
+  it.effect("the end is said once all is acknowledged, and confirmed before the run ends", () =>
+    Effect.gen(function*() {
+      const { peers, run } = yield* start()
+      const [peer] = peers
+      yield* peer!.say(welcome({ creditTo: 100 }))
+      yield* settled
+      assert.notInclude(tags(peer!), "End")
+      assert.include(tags(peer!), "Flush")
+      yield* peer!.say(report({ report: 2, accepted: 20, delivered: 20, settled: 20, creditTo: 100 }))
+      yield* settled
+      assert.deepStrictEqual(peer!.frames.at(-1), { _tag: "End", last: 20, heard: 2 })
+      assert.isUndefined(run.pollUnsafe())
+      yield* peer!.say(
+        report({ report: 3, accepted: 20, delivered: 20, settled: 20, creditTo: 100, ended: true })
+      )
+      assert.strictEqual((yield* Fiber.join(run)).delivered, 20)
+      assert.strictEqual(tags(peer!).at(-1), "Bye")
+    }))
+})
+
+describe("a link that breaks", () => {
+  it.effect("is opened again at once, and resends what the device does not have, once", () =>
+    Effect.gen(function*() {
+      const { feeder, peers } = yield* start()
+      yield* peers[0]!.say(welcome({ creditTo: 5 }))
+      yield* settled
+      yield* peers[0]!.hangUp
+      yield* settled
+      yield* TestClock.adjust(20)
+      yield* settled
+      assert.strictEqual(peers.length, 2)
+      yield* peers[1]!.say(welcome({ report: 2, accepted: 3, delivered: 1, settled: 1, creditTo: 5 }))
+      yield* settled
+      assert.deepStrictEqual(sent(peers[1]!), [3, 4])
+      const [status] = (yield* feeder.status).devices
+      assert.deepStrictEqual([status!.session, status!.failures, status!.redelivered], [1, 0, 0])
+    }))
+
+  it.effect("is tried ever less often, up to once a second, within the lease", () =>
+    Effect.gen(function*() {
+      const { opening, peers } = yield* start({ lease: 60_000 })
+      yield* peers[0]!.say(welcome({ creditTo: 5 }))
+      yield* settled
+      const times: Array<number> = []
+      let now = 0
+      opening.behaviour = Effect.suspend(() => {
+        times.push(now)
+        return Effect.fail(new RemoteDevices.DeviceLost({ device, fate: "unknown" }))
+      })
+      yield* peers[0]!.hangUp
+      yield* settled
+      for (; now < 5000; now += 10) {
+        yield* TestClock.adjust(10)
+        yield* settled
+      }
+      const waits = times.slice(1).map((time, i) => time - times[i]!)
+      assert.deepStrictEqual(waits.slice(0, 5), [40, 80, 160, 320, 640])
+      assert.isTrue(waits.slice(5).every((wait) => wait === 1000), String(waits))
+    }))
+
+  it.effect("a device that is silent for a lease and a tenth loses what is out there, which counts once", () =>
+    Effect.gen(function*() {
+      const { feeder, peers } = yield* start()
+      yield* peers[0]!.say(welcome({ creditTo: 3 }))
+      yield* settled
+      yield* TestClock.adjust(1000)
+      yield* settled
+      assert.strictEqual((yield* feeder.ledger).leased, 3)
+      yield* TestClock.adjust(250)
+      yield* settled
+      const { leased, lost, queued } = yield* feeder.ledger
+      assert.deepStrictEqual([leased, queued, lost], [0, Numbers.capacity + 3, 0])
+      assert.isFalse(peers[0]!.isOpen)
+      assert.deepInclude((yield* feeder.status).devices[0]!, { phase: "BackOff", failures: 1, session: 2 })
+      yield* TestClock.adjust(100)
+      yield* settled
+      assert.strictEqual(peers.length, 2)
+      assert.deepInclude(peers[1]!.frames[0], { _tag: "Hello", session: 2, keepTo: 0 })
+      yield* peers[1]!.say(welcome({ report: 2, creditTo: 4 }))
+      yield* settled
+      const [, batch] = peers[1]!.frames
+      assert.deepStrictEqual(batch?._tag === "Batch" && batch.runs, [
+        { ordinal: 0, count: 3, attempt: 2 },
+        { ordinal: 3, count: 1, attempt: 1 }
+      ])
+    }))
+
+  it.effect("another process in its place: what is out is taken back at once, within the budget", () =>
+    Effect.gen(function*() {
+      const { feeder, peers } = yield* start()
+      yield* peers[0]!.say(welcome({ creditTo: 3 }))
+      yield* settled
+      yield* peers[0]!.hangUp
+      yield* settled
+      yield* TestClock.adjust(20)
+      yield* settled
+      yield* peers[1]!.say(welcome({ creditTo: 3 }, { device: "device-2" }))
+      yield* settled
+      const [status] = (yield* feeder.status).devices
+      assert.deepInclude(status!, { phase: "BackOff", failures: 1, session: 2, leased: 0, incarnation: "device-2" })
+      assert.include(status!.lastFailure, "another process answers in its place")
+    }))
+
+  it.effect("two processes that answer in turn under one name: both are named, and it is not tried again", () =>
+    Effect.gen(function*() {
+      const { peers, run } = yield* start()
+      for (const [i, incarnation] of ["device-1", "device-2", "device-1"].entries()) {
+        yield* peers[i]!.say(welcome({}, { device: incarnation }))
+        yield* settled
+        yield* peers[i]!.hangUp
+        yield* settled
+        yield* TestClock.adjust(100)
+        yield* settled
+      }
+      const error = yield* Effect.flip(Fiber.join(run))
+      assert.include(
+        error.message,
+        `two processes answer to the name ${device}: device-1 and device-2; give each its own`
+      )
+      assert.strictEqual(peers.length, 3)
+    }))
+
+  it.effect("a transport that does not open a link within the lease has failed", () =>
+    Effect.gen(function*() {
+      const { on, opening } = yield* stage
+      opening.behaviour = Effect.never
+      const made = yield* Feeder.make(Numbers, {
+        lease: 1000,
+        tolerate: FailureTolerator.make({ limit: 2, initDelay: 100 })
+      })
+      yield* on(made.addRemoteDevice(device))
+      const run = yield* Effect.forkChild(Effect.flip((yield* made.set([1])).run))
+      for (let i = 0; i < 30; i++) {
+        yield* settled
+        yield* TestClock.adjust(100)
+      }
+      assert.include((yield* Fiber.join(run)).message, "failed after 2 failure(s)")
+    }))
+
+  it.effect("a device that refuses for good has failed at once, for now it is tried again", () =>
+    Effect.gen(function*() {
+      const { peers, run } = yield* start()
+      yield* peers[0]!.say({ _tag: "Refused", reason: "leaving", detail: "later", retry: true })
+      yield* settled
+      yield* TestClock.adjust(100)
+      yield* settled
+      assert.strictEqual(peers.length, 2)
+      yield* peers[1]!.say({ _tag: "Refused", reason: "unknown feed", detail: "never", retry: false })
+      const error = yield* Effect.flip(Fiber.join(run))
+      assert.include(error.message, `device ${device} has failed after 2 failure(s)`)
+      assert.include(error.message, "refused the feed (unknown feed): never")
+    }))
+
+  it.effect("a device that reports what cannot be is not used any more, and its elements are kept", () =>
+    Effect.gen(function*() {
+      const { feeder, peers, run } = yield* start()
+      yield* peers[0]!.say(welcome({ creditTo: 3 }))
+      yield* settled
+      yield* peers[0]!.say(report({ report: 2, accepted: 9, delivered: 9, settled: 9 }))
+      const error = yield* Effect.flip(Fiber.join(run))
+      assert.include(error.message, "it reports 9 accepted of 3 sent")
+      const { delivered, lost } = yield* feeder.ledger
+      assert.deepStrictEqual([delivered, lost], [0, 0])
+    }))
+
+  it.effect("a device whose budget was spent is tried again by the next run, with a new budget", () =>
+    Effect.gen(function*() {
+      const { feeder, opening, peers, run } = yield* start()
+      yield* peers[0]!.say(welcome({ creditTo: 3 }))
+      yield* settled
+      opening.behaviour = Effect.fail(new RemoteDevices.DeviceLost({ device, fate: "gone" }))
+      yield* peers[0]!.hangUp
+      for (let i = 0; i < 10; i++) {
+        yield* settled
+        yield* TestClock.adjust(100)
+      }
+      assert.strictEqual((yield* Effect.flip(Fiber.join(run))).reason._tag, "NoDeviceLeft")
+      opening.behaviour = Effect.void
+      yield* Effect.forkChild(feeder.run)
+      yield* settled
+      assert.strictEqual(peers.length, 2)
+      yield* peers[1]!.say(welcome({ creditTo: 4 }))
+      yield* settled
+      assert.deepStrictEqual(sent(peers[1]!), [0, 1, 2, 3])
+      assert.deepInclude((yield* feeder.status).devices[0]!, { phase: "Live", failures: 0 })
+    }))
+})
