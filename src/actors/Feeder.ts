@@ -311,6 +311,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     let taken = 0
     /** Given back, waiting for their time. */
     let delayed = 0
+    /** Elements came back, and the remote feeds do not know yet. */
+    let hasReturned = false
     const runners: Array<QueueRunner.QueueRunner<unknown>> = []
     const remotes = new Map<string, Remote<A>>()
     const rejected: Array<{ readonly device: string; readonly ordinal: number; readonly cause: string }> = []
@@ -325,7 +327,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     let hasFed = false
     const watchers = new Set<Latch.Latch>()
 
+    /** Resumes fibers, which run at once: only to be called when the books are in order. */
     const changedUnsafe = () => {
+      if (hasReturned) {
+        hasReturned = false
+        for (const { feed } of remotes.values()) feed.wakeUnsafe()
+      }
       for (const latch of watchers) latch.openUnsafe()
     }
 
@@ -345,7 +352,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       inHand -= items.length
       returned += items.length
       queue.restoreUnsafe(items.map((item) => ({ ...item })))
-      for (const { feed } of remotes.values()) feed.wakeUnsafe()
+      hasReturned = true
     }
 
     const owner: RemoteFeed.Owner<A> = {

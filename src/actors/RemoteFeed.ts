@@ -67,7 +67,7 @@ export class ElementTooLarge extends Schema.Error<ElementTooLarge>(`${TypeId}/El
  */
 export interface Owner<A> {
   readonly queue: FeedQueue<FeedSession.Item<A>>
-  /** Elements that left the queue are at the device now, or back at the front of the queue. */
+  /** Elements that left the queue are at the device now, or back at the front of the queue, which `changedUnsafe` tells. */
   readonly pushedUnsafe: (count: number) => void
   readonly putBackUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
   /** Elements a device was given and did not finish. */
@@ -219,7 +219,10 @@ export const make = <A>(options: {
       )
       return Effect.flatMap(taken, (items) => {
         const count = fitting(items)
-        if (count < items.length) owner.putBackUnsafe(items.slice(count))
+        if (count < items.length) {
+          owner.putBackUnsafe(items.slice(count))
+          owner.changedUnsafe()
+        }
         if (count === 0) return untilChanged
         owner.pushedUnsafe(count)
         apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items })
