@@ -239,7 +239,12 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
    * the account. Fails with the first failure of a source, or a `FeedError`. Interrupting it stops it.
    */
   readonly run: Effect.Effect<Ledger.Ledger, FeedError | E>
-  /** Stops a run. What is out stays out, what is queued stays queued: the feeder can run again. */
+  /**
+   * Stops a run. What is out stays out, what is queued stays queued: the feeder can run again.
+   *
+   * A source that is about to give an element is not interrupted, or the element would be lost: it goes on to that one
+   * while the feeder's scope is open, and the next run feeds it.
+   */
   readonly stop: Effect.Effect<void>
   /** Waits until an element was first accepted by a device, or taken here; fails with the run. */
   readonly feeding: Effect.Effect<void, FeedError | E>
@@ -320,7 +325,9 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     let current:
       | { readonly outer: Coordinator.Coordinator<unknown>; readonly links: Coordinator.Coordinator<unknown> }
       | undefined
+    /** A run has begun, or begins; and is to stop as soon as it can. */
     let isClaimed = false
+    let isStopAsked = false
     let hasEnded = false
     /** Of this run, or of the first that fed anything. */
     let feeding = Deferred.makeUnsafe<void, unknown>()
@@ -477,7 +484,9 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 
     const startRemote = (device: string, remote: Remote<A>): Effect.Effect<void> => {
       const running = current
-      if (running === undefined) return Effect.void
+      if (running === undefined || remote.startedIn === running) return Effect.void
+      remote.startedIn = running
+      remote.failed = undefined
       const supervised = remote.feed.run.pipe(
         Effect.catch((failed) => {
           remote.failed = failed
@@ -519,6 +528,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
             tolerate,
             owner
           }),
+          startedIn: undefined,
           failed: undefined
         }
         remotes.set(device, remote)
@@ -590,10 +600,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
           })
       )
       yield* outer.fork("monitor", monitor)
-      for (const [device, remote] of remotes) {
-        remote.failed = undefined
-        yield* startRemote(device, remote)
-      }
+      if (isStopAsked) yield* outer.requestStop()
+      for (const [device, remote] of remotes) yield* startRemote(device, remote)
       // The last source that ends closes the queue.
       const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
       for (const runner of runners) {
@@ -623,6 +631,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       if (isClaimed) return Effect.fail(error(new NotRunnable({ why: "running" })))
       if (hasEnded) return Effect.fail(error(new NotRunnable({ why: "ended" })))
       isClaimed = true
+      isStopAsked = false
       return Effect.void
     })
 
@@ -630,6 +639,11 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       Effect.sync(() => {
         isClaimed = false
       }))
+
+    const stop = Effect.suspend(() => {
+      isStopAsked = true
+      return current === undefined ? Effect.void : Effect.asVoid(current.outer.requestStop())
+    })
 
     const local = <B>(count: (b: B) => number, take: Effect.Effect<B, QueueEnded>): Effect.Effect<B, QueueEnded> =>
       Effect.uninterruptibleMask((restore) =>
@@ -646,11 +660,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 
     const takeOne: Effect.Effect<A, QueueEnded> = Effect.map(local(() => 1, queue.take), (slot) => slot.element)
 
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => current === undefined ? Effect.void : current.outer.requestStop()).pipe(
-        Effect.andThen(Effect.sync(() => queue.closeNowUnsafe()))
-      )
-    )
+    yield* Effect.addFinalizer(() => Effect.andThen(stop, Effect.sync(() => queue.closeNowUnsafe())))
 
     const feeder = {
       [TypeId]: TypeId,
@@ -669,7 +679,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
           catch: (thrown) => error(new DeviceInvalid({ device: `/job:${args[0]}`, issue: issueOf(thrown) }))
         }).pipe(Effect.flatMap(addRemoteDevices)),
       run,
-      stop: Effect.suspend(() => current === undefined ? Effect.void : Effect.asVoid(current.outer.requestStop())),
+      stop,
       feeding: Effect.suspend(() => Deferred.await(feeding)),
       status: Effect.sync(status),
       changes: Stream.unwrap(Effect.map(watch, (changed) =>
@@ -694,9 +704,10 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 const issueOf = (thrown: unknown): string =>
   thrown instanceof DeviceSpec.DeviceSpecError ? thrown.issue : String(thrown)
 
-/** A device that is fed, and how it failed in this run. */
+/** A device that is fed, the run it was last started in, and how it failed in this run. */
 interface Remote<A> {
   readonly feed: RemoteFeed.RemoteFeed<A>
+  startedIn: unknown
   failed: RemoteFeed.DeviceFailed | undefined
 }
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schedule, Schema, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schedule, Scheduler, Schema, Scope, Stream } from "effect"
 import { DeviceSpec, FailureTolerator, Feed, Feeder, type Ledger, MemoryDevices } from "effect-feeder"
 import { FaultyDevices, ManualSource } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
@@ -418,6 +418,7 @@ describe("devices", () => {
       const ledger = yield* passUntil(run)
       // The loop gave 3 back before it went; what had not been handed out came back after that, and goes before it.
       assert.deepStrictEqual(after.seen.toSorted((a, b) => a - b), range(10).slice(3))
+      assert.deepStrictEqual(after.seen.filter((n) => n > 3), range(10).slice(4))
       const again = after.deliveries.find((delivery) => delivery.ordinal === 3)
       assert.deepStrictEqual([again!.ordinal, again!.attempt, again!.redelivered], [3, 2, true])
       assertSums(ledger)
@@ -615,6 +616,29 @@ describe("devices", () => {
       assert.isAtLeast(seen.length, 30 - Numbers.capacity - 1)
     }).pipe(onNetwork))
 
+  it.effect("a device that is added while a run is starting is fed once", () =>
+    Effect.gen(function*() {
+      for (let turns = 0; turns < 30; turns++) {
+        yield* Effect.gen(function*() {
+          const faults = yield* FaultyDevices.FaultyDevices
+          yield* Effect.forkChild(host(replica(0))(Numbers.forEach(() => Effect.void)))
+          yield* settled
+          const made = yield* Feeder.make(Numbers)
+          const feeder = yield* made.set(range(20))
+          yield* feeder.addRemoteDevice(replica(1))
+          const run = yield* Effect.forkChild(
+            Effect.provideService(feeder.run, Scheduler.MaxOpsBeforeYield, 5),
+            { startImmediately: true }
+          )
+          for (let i = 0; i < turns; i++) yield* Effect.yieldNow
+          yield* feeder.addRemoteDevice(replica(0))
+          yield* settled
+          assert.strictEqual(yield* faults.attempts(replica(0)), 1, `added after ${turns} turns`)
+          yield* Fiber.interrupt(run)
+        }).pipe(Effect.scoped, Effect.provide(network, { local: true }))
+      }
+    }))
+
   it.effect("a batch larger than the capacity is filled, with two feeders of which one is idle", () =>
     Effect.gen(function*() {
       const sizes: Array<number> = []
@@ -663,6 +687,22 @@ describe("stopping", () => {
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* faults.attempts(replica(1)), attempts)
     }).pipe(onNetwork))
+
+  it.effect("a stop that comes while a run is starting stops it too", () =>
+    Effect.gen(function*() {
+      for (let turns = 0; turns < 30; turns++) {
+        const made = yield* Feeder.make(Numbers)
+        const feeder = yield* made.set(Effect.never)
+        const run = yield* Effect.forkChild(
+          Effect.provideService(feeder.run, Scheduler.MaxOpsBeforeYield, 5),
+          { startImmediately: true }
+        )
+        for (let i = 0; i < turns; i++) yield* Effect.yieldNow
+        yield* feeder.stop
+        yield* settled
+        assert.isDefined(run.pollUnsafe(), `stopped after ${turns} turns`)
+      }
+    }))
 
   it.effect("a link whose frames are held delays a stop by no more than the time its last frames have", () =>
     Effect.gen(function*() {
