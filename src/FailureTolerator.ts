@@ -60,7 +60,8 @@ export const isConnectionFailure = (failure: unknown): boolean => Predicate.isTa
  * delay before the first attempt, nor after the fatal failure.
  *
  * Time spent in delays does not age failures: with any back-off, failures in a row are never forgotten. A success
- * forgets nothing either; only time does. Each `retry`, and each device of a feeder, has a budget of its own.
+ * forgets nothing either; only time does. Each `retry`, and each device of a feeder, has a budget of its own; with
+ * `supervision: "all"` the devices of a run share one.
  *
  * Unlike the reference, which resumes first and sleeps before it looks at the outcome, the delay comes before the next
  * attempt, can be interrupted, and comes once per failure, not before each attempt while a failure is remembered.

@@ -29,6 +29,7 @@ import type { QueueEnded } from "../FeedQueue.ts"
 import * as FeedQueue from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { randomId } from "../internal/randomId.ts"
+import * as Restarts from "../internal/restarts.ts"
 import * as Ledger from "../Ledger.ts"
 import type { Acknowledge } from "../RemoteDevices.ts"
 import { RemoteDevices } from "../RemoteDevices.ts"
@@ -161,9 +162,19 @@ export interface Options {
   readonly lease?: Duration.Input | undefined
   /** How often an element may be given; the run fails when it comes back after the last. Default 5. */
   readonly maxAttempts?: number | undefined
-  /** The budget of failures of each device: any Schedule. Default `FailureTolerator.make()`. */
+  /** The budget of failures: any Schedule. Default `FailureTolerator.make()`. */
   readonly tolerate?: Tolerator | undefined
-  /** Whether the run goes on while a device is left (`"each"`, the default), or fails with the first that fails. */
+  /**
+   * What a failure of one device does to the others.
+   *
+   * `"each"`, the default: nothing. Each device has a budget of its own, and the run goes on while one is left.
+   *
+   * `"all"`: they restart together, as the reference's do. All devices of a run share one budget. At a failure every
+   * link is closed, all wait the one delay, and open again; one that is still well resumes where it was, so that nothing
+   * is lost or given twice. Failures that come while the links are being closed belong to the same restart. Once the
+   * budget is spent, or at a failure that is not tolerated, the run fails with that device's `DeviceFailed`. A delay
+   * longer than the lease takes back what is out, also at the devices that were well, to be given again and marked.
+   */
   readonly supervision?: "each" | "all" | undefined
   /** How long a stop waits for finalizers. Default 30 seconds. */
   readonly gracePeriod?: Duration.Input | undefined
@@ -323,7 +334,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     const rejected: Array<{ readonly device: string; readonly ordinal: number; readonly cause: string }> = []
     let fatal: FeedError | undefined
     let current:
-      | { readonly outer: Coordinator.Coordinator<unknown>; readonly links: Coordinator.Coordinator<unknown> }
+      | {
+        readonly outer: Coordinator.Coordinator<unknown>
+        readonly links: Coordinator.Coordinator<unknown>
+        /** What all remote feeds share, if they restart together. */
+        readonly restarts: Restarts.Restarts | undefined
+      }
       | undefined
     /** A run has begun, or begins; and is to stop as soon as it can. */
     let isClaimed = false
@@ -526,7 +542,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
             info: feed.info,
             devices,
             tolerate,
-            owner
+            owner,
+            restarts: () => current?.restarts
           }),
           startedIn: undefined,
           failed: undefined
@@ -587,11 +604,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       const gracePeriod = options.gracePeriod ?? "30 seconds"
       const outer = yield* Coordinator.make<unknown>({ name: `feeder ${id}`, gracePeriod })
       const links = yield* outer.child<unknown>({ name: `links of feeder ${id}`, gracePeriod })
+      const restarts = options.supervision === "all" ? yield* Restarts.make(tolerate) : undefined
       fatal = undefined
       if (!hasFed && Deferred.isDoneUnsafe(feeding)) feeding = Deferred.makeUnsafe()
       yield* Effect.acquireRelease(
         Effect.sync(() => {
-          current = { outer, links }
+          current = { outer, links, restarts }
         }),
         () =>
           Effect.sync(() => {

@@ -7,24 +7,20 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
-import * as Option from "effect/Option"
-import type * as Pull from "effect/Pull"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
+import * as Restarts from "../internal/restarts.ts"
 import type { FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
 import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
 
 const TypeId = "~effect-feeder/actors/RemoteFeed"
 
 /**
- * A device cannot be fed any more: it refused the feed, or its budget of failures is spent. `cause` is the last
- * failure.
+ * A device cannot be fed any more: it refused the feed, or the budget of failures is spent. `cause` is the last
+ * failure; `failures` counts those of this device, or of all devices if they share a budget.
  *
  * @category errors
  * @since 0.1.0
@@ -107,12 +103,12 @@ export interface RemoteFeed<A> {
 }
 
 /**
- * The retry budget of a device: any Schedule. It is stepped with each failure.
+ * The retry budget: any Schedule. It is stepped with each failure.
  *
  * @category models
  * @since 0.1.0
  */
-export type Tolerator = Schedule.Schedule<unknown, DeviceLost | FeedRefused>
+export type Tolerator = Restarts.Tolerator
 
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
@@ -132,6 +128,8 @@ export const make = <A>(options: {
   readonly devices: RemoteDevices["Service"]
   readonly tolerate: Tolerator
   readonly owner: Owner<A>
+  /** What the remote feeds of a run share that restart together. By default each has a budget of its own. */
+  readonly restarts?: (() => Restarts.Restarts | undefined) | undefined
 }): RemoteFeed<A> => {
   const { config, owner } = options
   const device = config.device
@@ -204,11 +202,10 @@ export const make = <A>(options: {
 
   /** Takes what is there when the link is free and there is credit. What does not fit goes back. */
   const pump: Effect.Effect<never> = Effect.uninterruptibleMask((restore) => {
-    const untilChanged: Effect.Effect<never> = Effect.suspend(() => {
-      free.closeUnsafe()
-      return Effect.flatMap(restore(free.await), () => turn)
-    })
+    const untilChanged: Effect.Effect<never> = Effect.suspend(() => Effect.flatMap(restore(free.await), () => turn))
     const turn: Effect.Effect<never> = Effect.suspend(() => {
+      // Before it looks: what changes while it does must not be missed.
+      free.closeUnsafe()
       const { elements, largest } = FeedSession.credit(state)
       if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
@@ -306,41 +303,60 @@ export const make = <A>(options: {
 
   // --- links, one after the other ------------------------------------------------------------------------------------
 
-  /** Waits, and keeps looking at the clock: a lease, or a drain, may end meanwhile. */
-  const pause = (millis: number): Effect.Effect<void> => {
-    const until = owner.now() + millis
-    const { phase } = state
+  /** Waits for a time, and keeps looking at the clock: a lease, or a drain, may end meanwhile. */
+  const pauseUntil = (time: () => number, isOver: () => boolean): Effect.Effect<void> => {
     const turn: Effect.Effect<void> = Effect.suspend(() => {
-      const left = until - owner.now()
-      if (left <= 0 || state.phase !== phase) return Effect.void
+      const left = time() - owner.now()
+      if (left <= 0 || isOver()) return Effect.void
       return Effect.andThen(Effect.sleep(Math.ceil(Math.min(left, interval))), Effect.andThen(tick, turn))
     })
     return turn
   }
 
+  const pause = (millis: number): Effect.Effect<void> => {
+    const until = owner.now() + millis
+    const { phase } = state
+    return pauseUntil(() => until, () => state.phase !== phase)
+  }
+
+  /** An attempt, until all restart together. A link closed before the device ever answered leaves nothing to resume. */
+  const attemptWithin = (restarts: Restarts.Restarts, round: number): Effect.Effect<void> =>
+    Effect.andThen(
+      Effect.raceFirst(restarts.ended(round), attempt),
+      Effect.sync(() => {
+        const isUnheard = state.heardAt === undefined && state.drainingSince === undefined
+        if (restarts.round() !== round && state.phase === "Resuming" && isUnheard) apply({ _tag: "Stop" })
+      })
+    )
+
   const run: Effect.Effect<void, DeviceFailed> = Effect.gen(function*() {
-    const budget = yield* Schedule.toStep(options.tolerate)
+    const shared = options.restarts?.()
+    const restarts = shared ?? (yield* Restarts.make(options.tolerate))
     failures = 0
     failure = undefined
     apply({ _tag: "Begin" })
     while (state.phase !== "Ended") {
-      if (failure === undefined) yield* attempt
-      if (failure !== undefined) {
-        const cause: DeviceLost | FeedRefused = failure
-        last = cause
-        failures++
-        const delay = state.phase === "Failed" ? Option.none() : yield* delayOf(budget(owner.now(), cause))
-        if (Option.isNone(delay)) {
-          apply({ _tag: "GiveUp" })
-          return yield* new DeviceFailed({ device, failures, cause })
-        }
+      const round = restarts.round()
+      if (restarts.opensAt() > owner.now()) {
+        yield* pauseUntil(restarts.opensAt, () => state.phase === "Ended")
+        // A lease that ran out because all had closed their links is taken back, and no failure of the device.
         failure = undefined
-        yield* pause(Duration.toMillis(delay.value))
-      } else if (state.phase === "Resuming") {
-        yield* pause(Math.min(1000, 20 * 2 ** resumes++))
-      } else if (state.phase === "Idle") {
-        yield* pause(250)
+        continue
       }
+      yield* shared === undefined ? attempt : attemptWithin(restarts, round)
+      if (failure === undefined && restarts.round() === round) {
+        if (state.phase === "Resuming") yield* pause(Math.min(1000, 20 * 2 ** resumes++))
+        else if (state.phase === "Idle") yield* pause(250)
+      }
+      if (failure === undefined) continue
+      const cause: DeviceLost | FeedRefused = failure
+      last = cause
+      failures++
+      if (state.phase === "Failed" || !(yield* restarts.failed(cause, round, owner.now()))) {
+        apply({ _tag: "GiveUp" })
+        return yield* new DeviceFailed({ device, failures: shared?.failures() ?? failures, cause })
+      }
+      failure = undefined
     }
   })
 
@@ -358,9 +374,3 @@ export const make = <A>(options: {
     }
   }
 }
-
-/** How long a schedule wants to wait; none when it has ended, or fails: then the failure is not tolerated. */
-const delayOf = <X, E>(
-  step: Pull.Pull<readonly [X, Duration.Duration], E, unknown>
-): Effect.Effect<Option.Option<Duration.Duration>> =>
-  Effect.map(Effect.exit(step), (exit) => Exit.isSuccess(exit) ? Option.some(exit.value[1]) : Option.none())
