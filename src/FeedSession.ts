@@ -256,7 +256,9 @@ export const credit = <A>(
   return {
     elements: Math.min(progress.creditTo - sent, limits.elements),
     bytes,
-    largest: sent === progress.delivered ? limits.frameBytes : bytes
+    largest: sent === (progress.collecting === true ? progress.accepted : progress.delivered)
+      ? limits.frameBytes
+      : bytes
   }
 }
 

@@ -62,6 +62,7 @@ export interface State {
   readonly link: number | undefined
   /** Elements accepted, handed out and kept from earlier sessions; `epoch` grows when accepted ones are let go. */
   readonly accepted: number
+  readonly acceptedBytes: number
   readonly epoch: number
   readonly delivered: number
   readonly deliveredBytes: number
@@ -162,6 +163,7 @@ export const make = (feeder: string): State => ({
   epoch: 0,
   delivered: 0,
   deliveredBytes: 0,
+  acceptedBytes: 0,
   carried: 0,
   foreign: 0,
   settled: 0,
@@ -237,7 +239,12 @@ export const verdict = (state: State, place: Place, now: number): "hand out" | "
  * @category transitions
  * @since 0.1.0
  */
-export const lapse = (state: State): State => ({ ...state, accepted: state.delivered, epoch: state.epoch + 1 })
+export const lapse = (state: State): State => ({
+  ...state,
+  accepted: state.delivered,
+  acceptedBytes: state.deliveredBytes,
+  epoch: state.epoch + 1
+})
 
 /**
  * Notes that an element was handed out, and says whether it must be marked: the lease has run out, and the feeder does
@@ -249,11 +256,13 @@ export const lapse = (state: State): State => ({ ...state, accepted: state.deliv
 export const handOut = (state: State, place: Place, now: number): readonly [state: State, isMarked: boolean] => {
   if (place.incarnation !== state.incarnation) return [{ ...state, foreign: state.foreign - 1 }, false]
   if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, false]
+  const deliveredBytes = state.deliveredBytes + place.bytes
   const next: State = {
     ...state,
     accepted: Math.max(state.accepted, place.sequence),
+    acceptedBytes: Math.max(state.acceptedBytes, deliveredBytes),
     delivered: place.sequence,
-    deliveredBytes: state.deliveredBytes + place.bytes
+    deliveredBytes
   }
   return [next, now >= state.leaseUntil && place.sequence > state.confirmed]
 }
@@ -429,7 +438,10 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     sequence: state.accepted + 1,
     bytes: frame.elementBytes
   }
-  return [{ ...state, accepted: last, flushedTo: undefined }, [{ _tag: "Admit", batch: frame, from, first }]]
+  const acceptedBytes = state.acceptedBytes + (last - state.accepted) * frame.elementBytes
+  return [{ ...state, accepted: last, acceptedBytes, flushedTo: undefined }, [
+    { _tag: "Admit", batch: frame, from, first }
+  ]]
 }
 
 const violation = (state: State, link: number, detail: string): Step => refuse(link, state, "invalid", detail)
@@ -463,7 +475,10 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     report: number,
     above,
     creditTo,
-    creditBytesTo: Math.max(state.creditBytesTo, state.deliveredBytes + room.bytes),
+    creditBytesTo: Math.max(
+      state.creditBytesTo,
+      (room.collecting ? state.acceptedBytes : state.deliveredBytes) + room.bytes
+    ),
     // A feeder that echoes nothing for long is given no more than the oldest of these: forgetting newer ones only
     // shortens its lease.
     sent: state.sent.length < 64 ? [...state.sent, { report: number, at: now, accepted: state.accepted }] : state.sent
@@ -477,6 +492,7 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     above: ranges(above),
     creditTo: next.creditTo,
     creditBytesTo: next.creditBytesTo,
+    ...(room.collecting ? { collecting: true } : {}),
     ended: hasEnded(next)
   }]
 }

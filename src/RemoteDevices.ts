@@ -72,7 +72,8 @@ export const done: Result = { _tag: "Done" }
  * Sequences count from 1 in each session. `settled` is the highest sequence up to which everything is settled and
  * known to the feeder, or done; `above` lists what is settled beyond it. `carried` counts the elements kept from
  * earlier sessions that have not been handed out. The feeder may send up to sequence `creditTo`, and up to
- * `creditBytesTo` bytes in all since the session began.
+ * `creditBytesTo` bytes in all since the session began. `collecting`: a take that waits for more has all that is queued,
+ * so that nothing waits there.
  *
  * @category protocol
  * @since 0.1.0
@@ -86,6 +87,7 @@ export const Progress = Schema.Struct({
   above: Schema.Array(Schema.Struct({ from: Schema.Natural, count: Schema.Natural, result: Result })),
   creditTo: Schema.Natural,
   creditBytesTo: Schema.Natural,
+  collecting: Schema.optionalKey(Schema.Boolean),
   ended: Schema.Boolean
 })
 

@@ -5,3 +5,5 @@
  */
 export * as FaultyDevices from "./FaultyDevices.ts"
 export * as ManualSource from "./ManualSource.ts"
+export * as SimulatedDevices from "./SimulatedDevices.ts"
+export * as Simulation from "./Simulation.ts"
