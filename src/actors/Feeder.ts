@@ -14,11 +14,13 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Stacked } from "../BatchCodec.ts"
 import { ElementInvalid } from "../BatchCodec.ts"
@@ -97,7 +99,7 @@ export class NotRunnable extends Schema.Error<NotRunnable>(`${TypeId}/NotRunnabl
 }
 
 /**
- * A device was added that cannot be: its name is not a device spec, or it was added before.
+ * A device cannot be added, or removed: its name is not a device spec, it was added before, or it is not fed.
  *
  * @category errors
  * @since 0.1.0
@@ -105,10 +107,11 @@ export class NotRunnable extends Schema.Error<NotRunnable>(`${TypeId}/NotRunnabl
 export class DeviceInvalid extends Schema.Error<DeviceInvalid>(`${TypeId}/DeviceInvalid`)({
   _tag: Schema.tag("DeviceInvalid"),
   device: Schema.String,
-  issue: Schema.String
+  issue: Schema.String,
+  change: Schema.optionalKey(Schema.Literals(["added", "removed"]))
 }) {
   override get message(): string {
-    return `device "${this.device}" cannot be added: ${this.issue}`
+    return `device "${this.device}" cannot be ${this.change ?? "added"}: ${this.issue}`
   }
 }
 
@@ -244,6 +247,15 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
   readonly addRemoteReplicas: (
     ...args: Parameters<typeof DeviceSpec.replicas>
   ) => Effect.Effect<void, FeedError, RemoteDevices>
+  /**
+   * Feeds a device no more, and closes its link. It may be removed while the feeder runs, and added again later. A run
+   * whose last device was removed waits for another.
+   *
+   * What is out at the device is fed again, marked, once its lease has ended: until then the device may hand it out.
+   * What it had accepted for good on an `accepted` feed stays there, and counts as held. The device's counts stay in the
+   * ledger. Its consumers' loops go on: a feeder that may come back has not ended.
+   */
+  readonly removeRemoteDevice: (device: DeviceSpec.Input) => Effect.Effect<void, FeedError>
 
   /**
    * Feeds until the sources have ended and everything is acknowledged as declared, or until it is stopped, and gives
@@ -331,6 +343,10 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     let hasReturned = false
     const runners: Array<QueueRunner.QueueRunner<unknown>> = []
     const remotes = new Map<string, Remote<A>>()
+    /** Devices that were removed: their counts stay, and their sessions' numbers go on if they are added again. */
+    const removed = new Map<string, RemoteFeed.RemoteFeed<A>>()
+    /** One device is added or removed at a time. */
+    const changing = Semaphore.makeUnsafe(1)
     const rejected: Array<{ readonly device: string; readonly ordinal: number; readonly cause: string }> = []
     let fatal: FeedError | undefined
     let current:
@@ -430,12 +446,14 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       dead: state.dead
     })
 
+    const everyFeed = () => [...[...remotes.values()].map(({ feed }) => feed), ...removed.values()]
+
     const ledger = (): Ledger.Ledger =>
       Ledger.make({
         generated: nextOrdinal + queue.heldUnsafe() - returned,
         queued: queue.heldUnsafe() + inHand + delayed,
         taken,
-        devices: [...remotes].map(([device, { feed }]) => deviceLedger(device, feed.state()))
+        devices: everyFeed().map((feed) => deviceLedger(feed.device, feed.state()))
       })
 
     const status = (): Status => ({
@@ -503,7 +521,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       if (running === undefined || remote.startedIn === running) return Effect.void
       remote.startedIn = running
       remote.failed = undefined
-      const supervised = remote.feed.run.pipe(
+      const registered = Effect.withFiber<void, RemoteFeed.DeviceFailed>((fiber) => {
+        if (remotes.get(device) !== remote) return Effect.void // it was removed meanwhile
+        remote.fiber = fiber
+        return remote.feed.run
+      })
+      const supervised = registered.pipe(
         Effect.catch((failed) => {
           remote.failed = failed
           if (options.supervision === "all") fatal ??= error(failed)
@@ -516,15 +539,19 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       return Effect.asVoid(running.links.fork(device, supervised))
     }
 
+    const nameOf = (input: DeviceSpec.Input, change: "added" | "removed"): Effect.Effect<string, FeedError> => {
+      const parsed = typeof input === "string" ? DeviceSpec.fromString(input) : Result.succeed(input)
+      return Result.isFailure(parsed)
+        ? Effect.fail(error(new DeviceInvalid({ device: String(input), issue: parsed.failure.issue, change })))
+        : Effect.succeed(DeviceSpec.canonicalName(parsed.success))
+    }
+
     const addRemoteDevice = (input: DeviceSpec.Input): Effect.Effect<void, FeedError, RemoteDevices> =>
-      Effect.gen(function*() {
-        const parsed = typeof input === "string" ? DeviceSpec.fromString(input) : Result.succeed(input)
-        if (Result.isFailure(parsed)) {
-          return yield* error(new DeviceInvalid({ device: String(input), issue: parsed.failure.issue }))
-        }
-        const device = DeviceSpec.canonicalName(parsed.success)
+      changing.withPermits(1)(Effect.gen(function*() {
+        const device = yield* nameOf(input, "added")
         if (remotes.has(device)) {
-          return yield* error(new DeviceInvalid({ device, issue: `feeder ${id} feeds it already` }))
+          const issue = `feeder ${id} feeds it already`
+          return yield* error(new DeviceInvalid({ device, issue, change: "added" }))
         }
         const devices = yield* RemoteDevices
         const remote: Remote<A> = {
@@ -543,14 +570,35 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
             devices,
             tolerate,
             owner,
-            restarts: () => current?.restarts
+            restarts: () => current?.restarts,
+            state: removed.get(device)?.state()
           }),
           startedIn: undefined,
+          fiber: undefined,
           failed: undefined
         }
+        removed.delete(device)
         remotes.set(device, remote)
         yield* startRemote(device, remote)
-      })
+      }))
+
+    const removeRemoteDevice = (input: DeviceSpec.Input): Effect.Effect<void, FeedError> =>
+      changing.withPermits(1)(Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const device = yield* nameOf(input, "removed")
+          const remote = remotes.get(device)
+          if (remote === undefined) {
+            const issue = `feeder ${id} does not feed it`
+            return yield* error(new DeviceInvalid({ device, issue, change: "removed" }))
+          }
+          remotes.delete(device)
+          removed.set(device, remote.feed)
+          const interrupted = remote.fiber === undefined
+            ? Effect.void
+            : Effect.timeoutOption(Fiber.interrupt(remote.fiber), options.gracePeriod ?? "30 seconds")
+          yield* Effect.ensuring(restore(interrupted), Effect.sync(remote.feed.removeUnsafe))
+        })
+      ))
 
     const addRemoteDevices = (devices: Iterable<DeviceSpec.Input>) =>
       Effect.forEach(devices, addRemoteDevice, { discard: true })
@@ -576,7 +624,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         changed.closeUnsafe()
         if (fatal !== undefined) return yield* fatal
         const all = [...remotes.values()]
-        const states = all.map(({ feed }) => feed.state())
+        const states = everyFeed().map((feed) => feed.state())
         if (taken > 0 || states.some((state) => state.accepted > 0)) {
           hasFed = true
           yield* Deferred.succeed(feeding, undefined)
@@ -691,6 +739,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       ) => Effect.as(add(source, readBatch, o?.concurrency ?? 1), feeder),
       addRemoteDevice,
       addRemoteDevices,
+      removeRemoteDevice,
       addRemoteReplicas: (...args: Parameters<typeof DeviceSpec.replicas>) =>
         Effect.try({
           try: () => DeviceSpec.replicas(...args),
@@ -722,10 +771,11 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 const issueOf = (thrown: unknown): string =>
   thrown instanceof DeviceSpec.DeviceSpecError ? thrown.issue : String(thrown)
 
-/** A device that is fed, the run it was last started in, and how it failed in this run. */
+/** A device that is fed, the run it was last started in, its fiber there, and how it failed in this run. */
 interface Remote<A> {
   readonly feed: RemoteFeed.RemoteFeed<A>
   startedIn: unknown
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
   failed: RemoteFeed.DeviceFailed | undefined
 }
 

@@ -100,6 +100,11 @@ export interface RemoteFeed<A> {
   readonly flushUnsafe: () => void
   /** The feed ends when everything out is acknowledged. */
   readonly drainUnsafe: () => void
+  /**
+   * The device is fed no more; `run` has been interrupted. What is out is given back when the lease has ended: until
+   * then the device may hand it out.
+   */
+  readonly removeUnsafe: () => void
 }
 
 /**
@@ -130,10 +135,15 @@ export const make = <A>(options: {
   readonly owner: Owner<A>
   /** What the remote feeds of a run share that restart together. By default each has a budget of its own. */
   readonly restarts?: (() => Restarts.Restarts | undefined) | undefined
+  /** What was known of the device when it was removed, if it was. */
+  readonly state?: FeedSession.State<A> | undefined
 }): RemoteFeed<A> => {
   const { config, owner } = options
   const device = config.device
-  let state = FeedSession.make(config)
+  let state = options.state === undefined
+    ? FeedSession.make(config)
+    : FeedSession.step(options.state, { _tag: "Begin" })[0]
+  let isRemoved = false
   /** The link in use: frames to be sent in order, and what wakes its fibers. */
   const frames: Array<FeederFrame> = []
   const work = Latch.makeUnsafe(false)
@@ -149,6 +159,7 @@ export const make = <A>(options: {
 
   const apply = (input: FeedSession.Input<A>): void => {
     const [next, outputs] = FeedSession.step(state, input)
+    const leaseEnds = FeedSession.leaseEnds(state)
     state = next
     if (state.phase === "Live") resumes = 0
     for (const output of outputs) {
@@ -161,7 +172,12 @@ export const make = <A>(options: {
           closing.openUnsafe()
           break
         case "GiveBack":
-          owner.givenBackUnsafe(device, output.items, output.afterMillis, output.cause)
+          if (isRemoved) {
+            const afterMillis = Math.max(0, Math.ceil(leaseEnds - owner.now()))
+            owner.givenBackUnsafe(device, output.items, afterMillis, "it was removed")
+          } else {
+            owner.givenBackUnsafe(device, output.items, output.afterMillis, output.cause)
+          }
           break
         case "Rejected":
           owner.rejectedUnsafe(device, output.item, output.cause)
@@ -371,6 +387,10 @@ export const make = <A>(options: {
     },
     drainUnsafe: () => {
       if (state.drainingSince === undefined) apply({ _tag: "Drain", now: owner.now() })
+    },
+    removeUnsafe: () => {
+      isRemoved = true
+      apply({ _tag: "GiveUp" })
     }
   }
 }

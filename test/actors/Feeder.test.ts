@@ -668,6 +668,224 @@ describe("devices", () => {
     }).pipe(onNetwork))
 })
 
+describe("removing a device", () => {
+  /** Every element was handed out, and each time but the first is marked. */
+  const assertMarked = (deliveries: ReadonlyArray<Feed.Delivery>, count: number) => {
+    const known = new Set<number>()
+    for (const { ordinal, redelivered } of deliveries) {
+      if (known.has(ordinal)) assert.isTrue(redelivered, `element ${ordinal} was given again without a mark`)
+      known.add(ordinal)
+    }
+    assert.strictEqual(known.size, count)
+  }
+
+  /** A consumer that takes `millis` for each element, and notes it before. */
+  const consume = (note: (n: number, delivery: Feed.Delivery) => Effect.Effect<void>, millis: number) =>
+    Numbers.forEach((n, delivery) => Effect.andThen(note(n, delivery), Effect.sleep(millis)))
+
+  it.effect("what is out there is fed again, marked, when its lease has ended, and the others go on", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const { deliveries, marked, note } = recorder()
+      for (const index of [0, 1]) yield* Effect.forkChild(host(replica(index))(consume(note, 100)))
+      const made = yield* Feeder.make(Numbers, { lease: 1000 })
+      const feeder = yield* made.set(range(60))
+      yield* feeder.addRemoteDevices([replica(0), replica(1)])
+      const run = yield* Effect.forkChild(feeder.run)
+      for (let i = 0; i < 5; i++) {
+        yield* settled
+        yield* TestClock.adjust(100)
+      }
+      yield* settled
+      const out = (yield* feeder.ledger).devices[0]!
+      assert.isAtLeast(out.leased, Numbers.capacity)
+      yield* feeder.removeRemoteDevice("/replica:0/job:consumer")
+      yield* settled
+      assert.strictEqual(yield* faults.open(replica(0)), 0)
+      const { devices, ledger } = yield* feeder.status
+      assert.deepStrictEqual(devices.map(({ device }) => device), [replica(1)])
+      assertSums(ledger)
+      assert.strictEqual(ledger.devices[1]!.delivered, out.delivered)
+      assert.strictEqual(ledger.devices[1]!.leased, 0)
+      yield* TestClock.adjust(700)
+      yield* settled
+      // Its consumer goes on with what it has, so nobody else is given that yet.
+      assert.deepStrictEqual(marked(), [])
+      const end = yield* passUntil(run)
+      assertSums(end)
+      assert.strictEqual(end.delivered, 60)
+      assert.strictEqual(end.redelivered, out.leased)
+      assert.strictEqual(end.devices[1]!.delivered, out.delivered)
+      assertMarked(deliveries, 60)
+      assert.strictEqual(yield* faults.attempts(replica(0)), 1)
+      assert.strictEqual((yield* feeder.status).hasEnded, true)
+    }).pipe(onNetwork))
+
+  it.effect("it can be added again at once, while the feeder runs, and goes on in a later session", () =>
+    Effect.gen(function*() {
+      const { deliveries, note } = recorder()
+      yield* Effect.forkChild(host(replica(0))(consume(note, 10)))
+      const made = yield* Feeder.make(Numbers, { lease: 1000, maxAttempts: 100 })
+      const feeder = yield* made.set(range(100))
+      yield* feeder.addRemoteDevice(replica(0))
+      const run = yield* Effect.forkChild(feeder.run)
+      for (let i = 1; i < 6; i++) {
+        yield* settled
+        yield* TestClock.adjust(30)
+        assert.strictEqual((yield* feeder.status).devices[0]!.session, i)
+        yield* feeder.removeRemoteDevice(replica(0))
+        assertSums(yield* feeder.ledger)
+        yield* feeder.addRemoteDevice(replica(0))
+        yield* settled
+        const { failures, phase, session } = (yield* feeder.status).devices[0]!
+        assert.deepStrictEqual([failures, phase, session], [0, "Live", i + 1])
+      }
+      const ledger = yield* passUntil(run)
+      assert.strictEqual(ledger.delivered, 100)
+      assert.strictEqual(ledger.devices.length, 1)
+      assertMarked(deliveries, 100)
+    }).pipe(onNetwork))
+
+  it.effect("a run whose last device was removed waits for another", () =>
+    Effect.gen(function*() {
+      const { deliveries, note } = recorder()
+      for (const index of [0, 1]) yield* Effect.forkChild(host(replica(index))(consume(note, 10)))
+      const made = yield* Feeder.make(Numbers, { lease: 1000 })
+      const feeder = yield* made.set(range(30))
+      yield* feeder.addRemoteDevice(replica(0))
+      const run = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* feeder.removeRemoteDevice(replica(0))
+      yield* TestClock.adjust("1 minute")
+      yield* settled
+      assert.isUndefined(run.pollUnsafe())
+      yield* feeder.addRemoteDevice(replica(1))
+      assert.strictEqual((yield* passUntil(run)).delivered, 30)
+      assertMarked(deliveries, 30)
+    }).pipe(onNetwork))
+
+  it.effect("while the feeder does not run: its elements come back for the next run", () =>
+    Effect.gen(function*() {
+      const { deliveries, note } = recorder()
+      for (const index of [0, 1]) yield* Effect.forkChild(host(replica(index))(consume(note, 10)))
+      const made = yield* Feeder.make(Numbers, { lease: 1000 })
+      const feeder = yield* made.set(range(30))
+      yield* feeder.addRemoteDevice(replica(0))
+      const run = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* feeder.stop
+      yield* Fiber.join(run)
+      const before = yield* feeder.ledger
+      assert.isAbove(before.leased, 0)
+      yield* feeder.removeRemoteDevice(replica(0))
+      const after = yield* feeder.ledger
+      assertSums(after)
+      assert.deepStrictEqual([after.leased, after.queued], [0, before.queued + before.leased])
+      yield* feeder.addRemoteDevice(replica(1))
+      assert.strictEqual((yield* passUntil(yield* Effect.forkChild(feeder.run))).delivered, 30)
+      assertMarked(deliveries, 30)
+    }).pipe(onNetwork))
+
+  it.effect("what an accepted device has accepted for good stays there, and counts as held", () =>
+    Effect.gen(function*() {
+      const seen: Array<number> = []
+      yield* Effect.forkChild(
+        Accepted.forEach((n) => Effect.andThen(Effect.sync(() => seen.push(n)), Effect.sleep(1000))).pipe(
+          Effect.provide(MemoryDevices.layerHost({ feeds: [Accepted], device: replica(0) }))
+        )
+      )
+      const manual = yield* ManualSource.make<number>()
+      const made = yield* Feeder.make(Accepted)
+      const feeder = yield* made.set(manual.source)
+      yield* feeder.addRemoteDevice(replica(0))
+      yield* Effect.forkChild(feeder.run)
+      yield* manual.push(0, 1, 2)
+      yield* settled
+      yield* feeder.removeRemoteDevice(replica(0))
+      const { delivered, held, lost, queued } = yield* feeder.ledger
+      assert.deepStrictEqual([delivered, held, lost, queued], [1, 2, 0, 0])
+      yield* TestClock.adjust(3000)
+      yield* settled
+      assert.deepStrictEqual(seen, [0, 1, 2])
+      // When it is added again it tells what became of them.
+      yield* feeder.addRemoteDevice(replica(0))
+      yield* manual.push(3)
+      yield* settled
+      const later = yield* feeder.ledger
+      assert.deepStrictEqual([later.delivered, later.held, later.lost, later.redelivered], [4, 0, 0, 0])
+      assert.deepStrictEqual(seen, range(4))
+    }).pipe(onNetwork))
+
+  it.effect("one that has failed is tried again when it is added again", () =>
+    Effect.gen(function*() {
+      const { note, seen } = recorder()
+      const manual = yield* ManualSource.make<number>()
+      const made = yield* Feeder.make(Numbers, { tolerate: tolerate(1) })
+      const feeder = yield* made.set(manual.source)
+      yield* Effect.forkChild(host(replica(1))(Numbers.forEach(() => Effect.void)))
+      yield* feeder.addRemoteDevices([replica(0), replica(1)])
+      yield* Effect.forkChild(feeder.run)
+      yield* settled
+      assert.deepStrictEqual((yield* feeder.status).devices.map(({ phase }) => phase), ["Failed", "Live"])
+      yield* feeder.removeRemoteDevice(replica(0))
+      yield* Effect.forkChild(host(replica(0))(Numbers.forEach(note)))
+      yield* settled
+      yield* feeder.addRemoteDevice(replica(0))
+      yield* feeder.removeRemoteDevice(replica(1))
+      yield* manual.push(1, 2)
+      yield* settled
+      assert.deepStrictEqual(seen, [1, 2])
+    }).pipe(onNetwork))
+
+  it.effect("devices that come and go at random lose nothing, and the account sums at every change", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const { deliveries, note } = recorder()
+      for (const index of [0, 1, 2]) {
+        yield* Effect.forkChild(host(replica(index))(consume(note, 5 + index)))
+      }
+      const made = yield* Feeder.make(Numbers, { lease: 200, maxAttempts: 1000, tolerate: tolerate(1000) })
+      const feeder = yield* made.set(range(300))
+      yield* Effect.forkChild(Stream.runForEach(feeder.changes, ({ ledger }) => Effect.sync(() => assertSums(ledger))))
+      yield* feeder.addRemoteDevices([replica(0), replica(1), replica(2)])
+      let run = yield* Effect.forkChild(feeder.run)
+      for (let i = 0; i < 60; i++) {
+        yield* settled
+        yield* TestClock.adjust(3 + i % 13)
+        const fed = (yield* feeder.status).devices.map(({ device }) => device)
+        const device = replica((i * 7 + i % 4) % 3)
+        yield* fed.includes(device) ? feeder.removeRemoteDevice(device) : feeder.addRemoteDevice(device)
+        if (i % 5 === 0) yield* faults.cut(replica(i % 3), i % 2 === 0 ? "gone" : "unknown")
+        if (i % 11 === 0) {
+          yield* feeder.stop
+          yield* Fiber.await(run)
+          run = yield* Effect.forkChild(feeder.run)
+        }
+      }
+      for (const index of [0, 1, 2]) yield* Effect.ignore(feeder.addRemoteDevice(replica(index)))
+      const ledger = yield* passUntil(run)
+      assertSums(ledger)
+      assert.strictEqual(ledger.delivered, 300)
+      assertMarked(deliveries, 300)
+    }).pipe(onNetwork))
+
+  it.effect("one that is not fed, or is no device, is refused", () =>
+    Effect.gen(function*() {
+      const feeder = yield* Feeder.make(Numbers, { id: "f" })
+      const unknown = yield* Effect.flip(feeder.removeRemoteDevice(replica(0)))
+      assert.strictEqual(unknown.reason._tag, "DeviceInvalid")
+      assert.strictEqual(
+        unknown.message,
+        `feeder f of feed "numbers": device "${replica(0)}" cannot be removed: feeder f does not feed it`
+      )
+      yield* feeder.addRemoteDevice(replica(0))
+      yield* feeder.removeRemoteDevice(replica(0))
+      assert.deepStrictEqual(yield* Effect.flip(feeder.removeRemoteDevice(replica(0))), unknown)
+      const name = yield* Effect.flip(feeder.removeRemoteDevice("consumer zero"))
+      assert.include(name.message, "device \"consumer zero\" cannot be removed: ")
+    }).pipe(onNetwork))
+})
+
 describe("stopping", () => {
   it.effect("blocked offers and sends are interrupted within a few turns, and nothing outlives the run", () =>
     Effect.gen(function*() {
