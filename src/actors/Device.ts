@@ -13,7 +13,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -23,8 +22,9 @@ import { CurrentFeeder, FeedsItself } from "../Feed.ts"
 import * as FeedQueue from "../FeedQueue.ts"
 import * as HostSession from "../HostSession.ts"
 import { differences } from "../internal/fingerprint.ts"
+import * as LinkWriter from "../internal/linkWriter.ts"
 import { randomId } from "../internal/randomId.ts"
-import type { DeviceFrame, DeviceLost, Hello, HostLink, RefusedReason, Result } from "../RemoteDevices.ts"
+import type { DeviceLost, Hello, HostLink, RefusedReason, Result } from "../RemoteDevices.ts"
 import { DeviceLinks } from "../RemoteDevices.ts"
 
 const TypeId = "~effect-feeder/actors/Device"
@@ -142,7 +142,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       abandoned: Deferred.makeUnsafe(),
       isLeaving: false,
       leaveBy: 0,
-      handles: new Map()
+      writers: new Map()
     }
     const hosts = new Map<string, HostedFeed>()
     let context = Context.empty() as Context.Context<unknown>
@@ -178,7 +178,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
         shared.isLeaving = true
         Deferred.doneUnsafe(shared.abandoned, Effect.void)
         return Effect.timeoutOption(
-          Effect.forEach([...shared.handles.values()], (handle) => handle.finished, { discard: true }),
+          Effect.forEach([...shared.writers.values()], (writer) => writer.finished, { discard: true }),
           "1 second"
         )
       })
@@ -192,7 +192,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
           const millis = Math.ceil(Duration.toMillis(Duration.fromInputUnsafe(within)))
           shared.isLeaving = true
           shared.leaveBy = shared.now() + millis
-          for (const handle of shared.handles.values()) handle.send({ _tag: "Leaving", byMillis: millis })
+          for (const writer of shared.writers.values()) writer.send({ _tag: "Leaving", byMillis: millis })
           for (const host of hosts.values()) host.closeIfFinished()
           return Effect.asVoid(
             Effect.forkIn(Effect.andThen(Effect.sleep(millis), Deferred.succeed(shared.abandoned, undefined)), scope)
@@ -230,72 +230,7 @@ interface Shared {
   readonly abandoned: Deferred.Deferred<void>
   isLeaving: boolean
   leaveBy: number
-  readonly handles: Map<number, Handle>
-}
-
-/** The writing half of a link: frames to be sent in order, then a report if one is due. */
-interface Handle {
-  readonly send: (frame: DeviceFrame) => void
-  /** A report is due. */
-  readonly report: () => void
-  /** Sends what is there, then closes the link. */
-  readonly close: () => void
-  /** Waits until nothing is left to send, and, if the feeder has ended, until it has closed the link. */
-  readonly finished: Effect.Effect<void>
-  readonly run: (session: Session) => Effect.Effect<void, DeviceLost>
-}
-
-const makeHandle = (link: HostLink): Handle => {
-  let hasEnded = () => false
-  const closed = Latch.makeUnsafe(false)
-  const frames: Array<DeviceFrame> = []
-  const wake = Latch.makeUnsafe(false)
-  const idle = Latch.makeUnsafe(false)
-  const closing = Latch.makeUnsafe(false)
-  let isDue = false
-  let isClosing = false
-  const work = () => {
-    idle.closeUnsafe()
-    wake.openUnsafe()
-  }
-  return {
-    send: (frame) => {
-      if (isClosing) return
-      frames.push(frame)
-      work()
-    },
-    report: () => {
-      if (isClosing) return
-      isDue = true
-      work()
-    },
-    close: () => {
-      isClosing = true
-      closing.openUnsafe()
-      wake.openUnsafe()
-    },
-    finished: Effect.flatMap(idle.await, () => hasEnded() ? closed.await : Effect.void),
-    run: (session) => {
-      hasEnded = () => HostSession.hasEnded(session.state)
-      const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
-        if (frames.length === 0 && isDue) {
-          isDue = false
-          session.report()
-        }
-        const frame = frames.shift()
-        if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
-        idle.openUnsafe()
-        if (isClosing) return Effect.void
-        wake.closeUnsafe()
-        // Reports made in one turn of the scheduler become one.
-        return Effect.flatMap(Effect.andThen(wake.await, Effect.yieldNow), () => turn)
-      })
-      // A peer that takes nothing more does not keep a link that is to be closed.
-      return Effect.raceFirst(turn, Effect.andThen(closing.await, Effect.sleep("1 second"))).pipe(
-        Effect.ensuring(Effect.andThen(idle.open, closed.open))
-      )
-    }
-  }
+  readonly writers: Map<number, LinkWriter.LinkWriter>
 }
 
 /** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
@@ -337,18 +272,18 @@ const serve = (
     const refusal = host.refuses(hello)
     if (refusal !== undefined) return yield* refuse(refusal.reason, refusal.detail, refusal.retry)
     const number = ++linkCount
-    const handle = makeHandle(link)
-    shared.handles.set(number, handle)
+    const writer = yield* LinkWriter.make(link)
+    shared.writers.set(number, writer)
     const session = yield* host.join(hello, number)
     if (shared.isLeaving) {
-      handle.send({ _tag: "Leaving", byMillis: Math.max(0, Math.ceil(shared.leaveBy - shared.now())) })
+      writer.send({ _tag: "Leaving", byMillis: Math.max(0, Math.ceil(shared.leaveBy - shared.now())) })
     }
     let silence = 0
     const receive: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
       silence = 0
       if (frame._tag === "Hello") return refuse("invalid", "a second Hello on one link")
       session.apply({ _tag: "Received", frame, link: number })
-      handle.report()
+      writer.report()
       return receive
     })
     // A live feeder says something every quarter of its lease. One that is silent for three has taken everything back:
@@ -359,9 +294,13 @@ const serve = (
         ? Effect.andThen(Effect.sleep(Math.min(Math.max(hello.leaseMillis, 100), 86_400_000)), silent)
         : Effect.void
     )
-    yield* Effect.raceAllFirst([handle.run(session), receive, silent]).pipe(
+    yield* Effect.raceAllFirst([
+      writer.run({ report: session.report, hasEnded: () => HostSession.hasEnded(session.state) }),
+      receive,
+      silent
+    ]).pipe(
       Effect.ensuring(Effect.sync(() => {
-        shared.handles.delete(number)
+        shared.writers.delete(number)
         session.apply({ _tag: "Lost", link: number })
       }))
     )
@@ -435,7 +374,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     const wakeAll = () => {
       for (const { state } of sessions.values()) {
-        if (state.link !== undefined) shared.handles.get(state.link)?.report()
+        if (state.link !== undefined) shared.writers.get(state.link)?.report()
       }
     }
 
@@ -447,7 +386,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         const verdict = HostSession.verdict(session.state, place, shared.now())
         if (verdict === "lapsed") {
           session.state = HostSession.lapse(session.state)
-          if (session.state.link !== undefined) shared.handles.get(session.state.link)?.close()
+          if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()
         }
         return verdict === "hand out"
       },
@@ -457,7 +396,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           const [state, isMarked] = HostSession.handOut(entry.session.state, entry.place, now)
           entry.session.state = state
           if (isMarked) entry.isMarked = true
-          if (state.link !== undefined) shared.handles.get(state.link)?.report()
+          if (state.link !== undefined) shared.writers.get(state.link)?.report()
         }
       }
     })
@@ -503,7 +442,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         isFinishing = true
         // A feeder more than was expected is told to send nothing more, and what it has sent is finished.
         for (const { state } of linked) {
-          if (!HostSession.hasEnded(state)) shared.handles.get(state.link ?? 0)?.send({ _tag: "Leaving", byMillis: 0 })
+          if (!HostSession.hasEnded(state)) shared.writers.get(state.link ?? 0)?.send({ _tag: "Leaving", byMillis: 0 })
         }
       }
       if (!isFinishing && !shared.isLeaving) return
@@ -527,9 +466,9 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     const finishing = `the feeders of feed "${feed.name}" have ended and its consumers are finishing`
 
     const turnAway = ({ link }: HostSession.State) => {
-      const handle = link === undefined ? undefined : shared.handles.get(link)
-      handle?.send({ _tag: "Refused", reason: "ended", detail: finishing, retry: true })
-      handle?.close()
+      const writer = link === undefined ? undefined : shared.writers.get(link)
+      writer?.send({ _tag: "Refused", reason: "ended", detail: finishing, retry: true })
+      writer?.close()
     }
 
     const makeSession = (feeder: string, key: string): Session => {
@@ -542,10 +481,10 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           for (const output of outputs) {
             switch (output._tag) {
               case "Send":
-                shared.handles.get(output.link)?.send(output.frame)
+                shared.writers.get(output.link)?.send(output.frame)
                 break
               case "CloseLink":
-                shared.handles.get(output.link)?.close()
+                shared.writers.get(output.link)?.close()
                 break
               case "Admit":
                 if (!admit(session, output)) {
@@ -618,7 +557,7 @@ const openFeed = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           if (session.state.acknowledge === "processed") {
             if (!HostSession.isCurrent(session.state, place)) fenced += count
             session.apply({ _tag: "Settle", place, count, result: brief(result) })
-            if (session.state.link !== undefined) shared.handles.get(session.state.link)?.report()
+            if (session.state.link !== undefined) shared.writers.get(session.state.link)?.report()
           }
           i += count
         }
