@@ -10,27 +10,12 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type {
-  BatchDelivery,
-  Consumed,
-  ElementSchema,
-  Feed,
-  FeedsItself,
-  Given,
-  Handed,
-  Host,
-  Hosted,
-  Leased,
-  OutcomeOf,
-  Outcomes,
-  Reject,
-  Remainder,
-  Retry,
-  TakeOptions
-} from "../Feed.ts"
 import type { QueueEnded } from "../FeedQueue.ts"
 import type { Acknowledge, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
+import type { BatchDelivery, Consumed, Given, Leased, Remainder } from "./given.ts"
+import type { Delivery, FeedsItself, Handed, Host, Hosted, TakeOptions } from "./hosted.ts"
+import type { OutcomeOf, Outcomes, Reject, Retry } from "./outcomes.ts"
 
 type Outcome = Retry | Reject | Outcomes
 
@@ -201,19 +186,18 @@ const leasedStream = <A, B, B2>(
   })
 
 /** The consumer's members of a feed. */
-export const make = <Name extends string, S extends ElementSchema, Ack extends Acknowledge, B>(
-  host: Context.Key<Host<Name>, Hosted<S["Type"]>>,
+export const make = <Name extends string, A, Ack extends Acknowledge, B>(
+  host: Context.Key<Host<Name>, Hosted<A>>,
   acknowledge: Ack,
-  stack: (elements: ReadonlyArray<S["Type"]>) => B
-): Members<Name, S, Ack, B> => {
-  type A = S["Type"]
+  stack: (elements: ReadonlyArray<A>) => B
+): Members<Name, A, Ack, B> => {
   const read = <E>(cause: Cause.Cause<E>): Outcome | Cause.Cause<Exclude<E, OutcomeOf<Ack>>> => {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))
     if (acknowledge === "processed" && isOutcome(error)) return error
     // No outcome of a processed feed is left in it, which is all that OutcomeOf takes away.
     return cause as Cause.Cause<Exclude<E, OutcomeOf<Ack>>>
   }
-  const one = (elements: ReadonlyArray<A>): A => elements[0]
+  const one = (elements: ReadonlyArray<A>): A => elements[0]!
   // Ack decides which of the two a consumer is given; the branch below is that decision.
   const given = <V>(value: V, leased: Leased<V>): Given<Ack, V> =>
     (acknowledge === "processed" ? leased : value) as Given<Ack, V>
@@ -242,14 +226,17 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 }
 
 /** What `make` gives, as `Feed` declares it. */
-export type Members<Name extends string, S extends ElementSchema, Ack extends Acknowledge, B> = {
-  readonly forEach: Feed<Name, S, Ack>["forEach"]
+export type Members<Name extends string, A, Ack extends Acknowledge, B> = {
+  readonly forEach: <E, R>(
+    f: (element: A, delivery: Delivery) => Effect.Effect<unknown, E, R>,
+    options?: { readonly concurrency?: number | undefined }
+  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
   readonly forEachBatch: <E, R>(
     n: number,
     f: (batch: B, delivery: BatchDelivery) => Effect.Effect<unknown, E, R>,
     options?: LoopOptions
   ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
-  readonly elements: Feed<Name, S, Ack>["elements"]
+  readonly elements: Stream.Stream<Given<Ack, A>, FeedsItself, Host<Name>>
   readonly batches: (
     n: number,
     options?: LoopOptions

@@ -1,0 +1,111 @@
+/**
+ * What hosts a feed for the consumers of a process, and what it hands to them.
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { QueueEnded } from "../FeedQueue.ts"
+import type { Result } from "../RemoteDevices.ts"
+
+const TypeId = "~effect-feeder/Feed"
+
+/**
+ * Stands in an effect's requirements for "a consumer of the feed called Name runs here". It is provided by the Layer
+ * that hosts the feed, such as `SocketDevices.layerHost({ feeds })`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Host<in out Name extends string> {
+  readonly [TypeId]: { readonly _Name: (_: Name) => Name }
+}
+
+/**
+ * What is known of one element that was handed to a consumer, beside its value.
+ *
+ * `ordinal` is its number in the feed, from 0; `attempt` counts from 1. `redelivered` says that it may have been
+ * handed out before. `feeder` is the id of the feeder it came from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Delivery {
+  readonly feeder: string
+  readonly ordinal: number
+  readonly attempt: number
+  readonly redelivered: boolean
+}
+
+/**
+ * An element in the hands of a consumer, as a device hands it out.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Handed<out A> {
+  readonly element: A
+  readonly delivery: Delivery
+}
+
+/**
+ * How a take collects: exactly `n` (fewer only at the end), or what has come when `within` has passed since the first.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TakeOptions {
+  readonly n: number
+  readonly within: Duration.Input | undefined
+}
+
+/**
+ * What hosts one feed for the consumers of a process; a `Device` implements it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Hosted<A> {
+  /** Hands out up to `n` elements; fails at the end of the feed. Interrupting it gives back what it had collected. */
+  readonly take: (options: TakeOptions) => Effect.Effect<ReadonlyArray<Handed<A>>, QueueEnded | FeedsItself>
+  /**
+   * Settles elements, in the order in which they were handed out, and asks once for the result of each. Says how many
+   * settlements came too late to count.
+   */
+  readonly settle: (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) => Effect.Effect<number>
+  /** Announces that up to `n` elements will be in consumers' hands at once, while the scope is open. */
+  readonly expect: (n: number) => Effect.Effect<void, never, Scope.Scope>
+  /** Whether the process is leaving: what is held is finished, nothing more is taken. */
+  readonly isLeaving: Effect.Effect<boolean>
+  /** Waits until the process must end now, held elements or not. */
+  readonly awaitAbandoned: Effect.Effect<void>
+}
+
+/**
+ * A feeder's own source takes from the device that the feeder feeds: its elements would go round for ever.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class FeedsItself extends Schema.Error<FeedsItself>(`${TypeId}/FeedsItself`)({
+  _tag: Schema.tag("FeedsItself"),
+  feed: Schema.String,
+  feeder: Schema.String,
+  device: Schema.String
+}) {
+  override get message(): string {
+    return `feeder ${this.feeder} feeds itself: its source takes from feed "${this.feed}" at device ${this.device}, ` +
+      `which it feeds; feed another device, or another feed`
+  }
+}
+
+/**
+ * The id of the feeder whose source runs in this fiber, if any.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentFeeder = Context.Reference<string | undefined>("effect-feeder/Feed/CurrentFeeder", {
+  defaultValue: () => undefined
+})
