@@ -1,0 +1,364 @@
+/**
+ * One feed of a device: its queue, the sessions of its feeders, and what its consumers take and settle.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { Any } from "../Feed.ts"
+import * as FeedQueue from "../FeedQueue.ts"
+import * as HostSession from "../HostSession.ts"
+import type { Hello, RefusedReason, Result } from "../RemoteDevices.ts"
+import { differences } from "./fingerprint.ts"
+import type { Handed, Hosted } from "./hosted.ts"
+import { CurrentFeeder, FeedsItself } from "./hosted.ts"
+import type { Session } from "./hostedEntry.ts"
+import { Entry } from "./hostedEntry.ts"
+import type { LinkWriter } from "./linkWriter.ts"
+
+/**
+ * What a device knows of one feeder.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FeederStatus {
+  readonly feeder: string
+  readonly isLinked: boolean
+  readonly session: number
+  readonly accepted: number
+  readonly delivered: number
+  readonly settled: number
+  readonly fenced: number
+  readonly hasEnded: boolean
+}
+
+/**
+ * One hosted feed, as it stands.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FeedStatus {
+  readonly feed: string
+  readonly queued: number
+  readonly feeders: ReadonlyArray<FeederStatus>
+}
+
+/** What all feeds of a device share. */
+export interface Shared {
+  readonly id: string
+  readonly name: string | undefined
+  readonly feeders: number | "forever"
+  readonly windowBytes: number
+  readonly frameBytes: number
+  readonly now: () => number
+  readonly abandoned: Deferred.Deferred<void>
+  isLeaving: boolean
+  leaveBy: number
+  readonly writers: Map<number, LinkWriter>
+}
+
+/** One feed of a device. */
+export interface HostedFeed {
+  readonly hosted: Hosted<unknown>
+  readonly status: () => FeedStatus
+  /** Why a feeder is not admitted, if so. */
+  readonly refuses: (hello: Hello) => { reason: RefusedReason; detail: string; retry: boolean } | undefined
+  /** Whether a feeder goes on with a session that is here. */
+  readonly isKnown: (hello: Hello) => boolean
+  readonly join: (hello: Hello, link: number) => Effect.Effect<Session>
+  readonly closeIfFinished: () => void
+}
+
+/** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
+const brief = (result: Result): Result =>
+  result._tag === "Done" || result.cause.length <= 500
+    ? result
+    : { ...result, cause: `${result.cause.slice(0, 500)} …` }
+
+/** Opens one feed of a device. */
+export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
+  Effect.gen(function*() {
+    const sessions = new Map<string, Session>()
+    const ended = new Set<string>()
+    /** Feeders in this process whose sources take from this feed. */
+    const readers = new Set<string>()
+    let demand = 0
+    /** As many feeders as expected have ended. */
+    let isFinishing = false
+
+    const wakeAll = () => {
+      for (const { state } of sessions.values()) {
+        if (state.link !== undefined) shared.writers.get(state.link)?.report()
+      }
+    }
+
+    const openQueue = FeedQueue.make<Entry>({
+      capacity: feed.capacity,
+      name: feed.name,
+      onCollect: wakeAll,
+      isCurrent: ({ place, session }) => {
+        const verdict = HostSession.verdict(session.state, place, shared.now())
+        if (verdict === "lapsed") {
+          session.state = HostSession.lapse(session.state)
+          if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()
+        }
+        return verdict === "hand out"
+      },
+      onHandOut: (entries) => {
+        const now = shared.now()
+        for (const entry of entries) {
+          const [state, isMarked] = HostSession.handOut(entry.session.state, entry.place, now)
+          entry.session.state = state
+          if (isMarked) entry.isMarked = true
+          if (state.link !== undefined) shared.writers.get(state.link)?.report()
+        }
+      }
+    })
+    let queue = yield* openQueue
+
+    const config: HostSession.Config = {
+      device: shared.id,
+      capacity: feed.capacity,
+      frameBytes: shared.frameBytes,
+      elements: 1048576
+    }
+
+    /** Room for one feeder: an even share of the capacity, of what the others have not been promised, at least one. */
+    const roomOf = (session: Session | undefined): HostSession.Room => {
+      const collecting = queue.isCollectingUnsafe()
+      let linked = 1
+      let promised = 0
+      for (const other of sessions.values()) {
+        if (other === session) continue
+        const { state } = other
+        if (state.link === undefined) {
+          promised += HostSession.queued(state)
+        } else {
+          linked++
+          promised += Math.max(0, state.creditTo - (collecting ? state.accepted : state.delivered))
+          if (!collecting) promised += HostSession.queued(state) - (state.accepted - state.delivered)
+        }
+      }
+      const share = Math.floor(feed.capacity / linked)
+      return {
+        collecting,
+        elements: Math.max(1, Math.min(share, feed.capacity - promised)),
+        bytes: Math.floor(shared.windowBytes / linked),
+        unsettled: feed.capacity + demand
+      }
+    }
+
+    const closeIfFinished = () => {
+      const all = [...sessions.values()]
+      const linked = all.filter(({ state }) => state.link !== undefined)
+      queue.flushUnsafe(linked.length > 0 && linked.every(({ state }) => HostSession.isFlushed(state)))
+      if (!isFinishing && shared.feeders !== "forever" && ended.size >= shared.feeders) {
+        isFinishing = true
+        // A feeder more than was expected is told to send nothing more, and what it has sent is finished.
+        for (const { state } of linked) {
+          if (!HostSession.hasEnded(state)) shared.writers.get(state.link ?? 0)?.send({ _tag: "Leaving", byMillis: 0 })
+        }
+      }
+      if (!isFinishing && !shared.isLeaving) return
+      if (linked.every(({ state }) => HostSession.hasEnded(state))) queue.closeNowUnsafe()
+    }
+
+    const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>): boolean => {
+      const { elements } = output.batch.chunk
+      const entries: Array<Entry> = []
+      let index = 0
+      for (const run of output.batch.runs) {
+        for (let i = 0; i < run.count; i++, index++) {
+          if (index < output.from) continue
+          const place = { ...output.first, sequence: output.first.sequence + entries.length }
+          entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt))
+        }
+      }
+      return queue.admitUnsafe(entries)
+    }
+
+    const finishing = `the feeders of feed "${feed.name}" have ended and its consumers are finishing`
+
+    const turnAway = ({ link }: HostSession.State) => {
+      const writer = link === undefined ? undefined : shared.writers.get(link)
+      writer?.send({ _tag: "Refused", reason: "ended", detail: finishing, retry: true })
+      writer?.close()
+    }
+
+    const makeSession = (feeder: string, key: string): Session => {
+      const session: Session = {
+        state: HostSession.make(feeder),
+        lostAt: 0,
+        apply: (input) => {
+          const [state, outputs] = HostSession.step(session.state, input, config)
+          session.state = state
+          for (const output of outputs) {
+            switch (output._tag) {
+              case "Send":
+                shared.writers.get(output.link)?.send(output.frame)
+                break
+              case "CloseLink":
+                shared.writers.get(output.link)?.close()
+                break
+              case "Admit":
+                if (!admit(session, output)) {
+                  // The queue has closed meanwhile: nothing of it is accepted here.
+                  session.state = { ...session.state, accepted: output.first.sequence - 1 }
+                  turnAway(session.state)
+                }
+                break
+              case "Discard":
+                queue.removeWhereUnsafe(({ place, session: owner }) =>
+                  owner === session && place.incarnation === output.incarnation &&
+                  place.session === output.session && place.sequence > output.above
+                )
+                break
+            }
+          }
+          if (input._tag === "Lost") {
+            session.lostAt = shared.now()
+            wakeAll()
+          }
+          if (HostSession.hasEnded(session.state)) ended.add(key)
+          closeIfFinished()
+        },
+        report: () => session.apply({ _tag: "Report", room: roomOf(session), now: shared.now() })
+      }
+      sessions.set(key, session)
+      return session
+    }
+
+    const keyOf = (hello: Hello) => `${hello.feeder}\n${hello.device}`
+
+    const isKnown = (hello: Hello): boolean => {
+      const state = sessions.get(keyOf(hello))?.state
+      return state?.incarnation === hello.incarnation && state.session === hello.session
+    }
+
+    /** Forgets feeders that have been away for long and left nothing here. */
+    const forget = () => {
+      const now = shared.now()
+      for (const [key, { lostAt, state }] of sessions) {
+        const isAway = state.link === undefined && now > lostAt + 3 * state.leaseMillis
+        if (isAway && HostSession.queued(state) === 0) sessions.delete(key)
+      }
+    }
+
+    const settle = (handed: ReadonlyArray<Handed<unknown>>, resultOf: (index: number) => Result) =>
+      Effect.sync(() => {
+        let fenced = 0
+        let i = 0
+        /** The result of the next one, which was asked for already. */
+        let ahead: Result | undefined
+        while (i < handed.length) {
+          const entry = handed[i]
+          if (!(entry instanceof Entry)) throw new TypeError("what is settled must have been handed out by this device")
+          const { place, session } = entry
+          const result = ahead ?? resultOf(i)
+          ahead = undefined
+          let count = 1
+          // Consecutive sequences with the same result are settled at once.
+          while (i + count < handed.length && result._tag === "Done") {
+            const follower = handed[i + count]
+            const follows = follower instanceof Entry && follower.session === session &&
+              follower.place.session === place.session && follower.place.sequence === place.sequence + count
+            if (!follows) break
+            ahead = resultOf(i + count)
+            if (ahead._tag !== "Done") break
+            ahead = undefined
+            count++
+          }
+          if (session.state.acknowledge === "processed") {
+            if (!HostSession.isCurrent(session.state, place)) fenced += count
+            session.apply({ _tag: "Settle", place, count, result: brief(result) })
+            if (session.state.link !== undefined) shared.writers.get(session.state.link)?.report()
+          }
+          i += count
+        }
+        return fenced
+      })
+
+    const hosted: Hosted<unknown> = {
+      take: ({ n, within }) =>
+        Effect.flatMap(
+          CurrentFeeder,
+          (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
+            if (reader !== undefined) {
+              readers.add(reader)
+              const fed = [...sessions.values()].find(({ state }) => state.feeder === reader)
+              if (fed !== undefined) {
+                return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
+              }
+            }
+            return within === undefined ? queue.takeUpTo(n) : queue.takeWithin(n, within)
+          }
+        ),
+      settle,
+      expect: (n) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            demand += n
+            wakeAll()
+          }),
+          () =>
+            Effect.sync(() => {
+              demand -= n
+            })
+        ),
+      isLeaving: Effect.sync(() => shared.isLeaving),
+      awaitAbandoned: Deferred.await(shared.abandoned)
+    }
+
+    return {
+      hosted,
+      closeIfFinished,
+      isKnown,
+      status: () => ({
+        feed: feed.name,
+        queued: queue.sizeUnsafe(),
+        feeders: [...sessions.values()].map(({ state }) => ({
+          feeder: state.feeder,
+          isLinked: state.link !== undefined,
+          session: state.session,
+          accepted: state.accepted,
+          delivered: state.delivered,
+          settled: HostSession.settledCount(state),
+          fenced: state.fenced,
+          hasEnded: HostSession.hasEnded(state)
+        }))
+      }),
+      refuses: (hello) => {
+        if (hello.fingerprint !== feed.info.fingerprint) {
+          const detail = differences(feed.info.fingerprint, hello.fingerprint)
+          return { reason: "different feed", detail: `feed "${feed.name}": ${detail}`, retry: false }
+        }
+        if (hello.acknowledge !== feed.acknowledge) {
+          const detail = `it acknowledges ${feed.acknowledge} elements, the feeder ${hello.acknowledge} ones`
+          return { reason: "different feed", detail: `feed "${feed.name}": ${detail}`, retry: false }
+        }
+        if (readers.has(hello.feeder)) {
+          const { message } = new FeedsItself({ feed: feed.name, feeder: hello.feeder, device: shared.id })
+          return { reason: "feeds itself", detail: message, retry: false }
+        }
+        if (isFinishing && !isKnown(hello) && (!queue.isClosedUnsafe() || queue.heldUnsafe() > 0)) {
+          return { reason: "ended", detail: finishing, retry: true }
+        }
+        return undefined
+      },
+      join: (hello, link) =>
+        Effect.gen(function*() {
+          forget()
+          if (queue.isClosedUnsafe() && !isKnown(hello)) {
+            // The feeders had ended and everything was taken: this is the start of another feeding.
+            queue = yield* openQueue
+            ended.clear()
+            isFinishing = false
+          }
+          const key = keyOf(hello)
+          const session = sessions.get(key) ?? makeSession(hello.feeder, key)
+          session.apply({ _tag: "Hello", frame: hello, link, room: roomOf(session), now: shared.now() })
+          wakeAll()
+          return session
+        })
+    }
+  })
