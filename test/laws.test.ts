@@ -69,8 +69,8 @@ const history = (seed: number, acknowledge: RemoteDevices.Acknowledge) =>
       for (let step = 0; run.pollUnsafe() === undefined; step++) {
         if (step > 3000) throw new Error(`law 9: it does not end: ${JSON.stringify(yield* feeder.status)}`)
         for (const device of devices) {
-          if (step >= 40 || yes(0.1)) yield* faulty.release(device)
-          else if (yes(0.04)) yield* faulty.hold(device)
+          if (step >= 40 || yes(0.1)) yield* faulty.thaw(device)
+          else if (yes(0.04)) yield* faulty.freeze(device)
           if (step < 40 && yes(0.12)) yield* faulty.cut(device)
           if (step < 40 && yes(0.07)) yield* faulty.refuse(device, random.below(4))
         }

@@ -343,11 +343,11 @@ describe("devices", () => {
         lease: 1000,
         tolerate: tolerate(100)
       }))
-      yield* Effect.andThen(Effect.yieldNow, faults.hold(replica(1)))
+      yield* Effect.andThen(Effect.yieldNow, faults.freeze(replica(1)))
       for (let i = 0; i < 20; i++) yield* settled
       assert.isAtLeast(one.seen.length, 100 - Numbers.capacity - 1)
       yield* TestClock.adjust(1050)
-      yield* faults.release(replica(1))
+      yield* faults.thaw(replica(1))
       const ledger = yield* passUntil(run)
       assert.strictEqual(ledger.delivered, 100)
     }).pipe(onNetwork))
@@ -931,7 +931,7 @@ describe("stopping", () => {
       yield* feeder.addRemoteDevice(replica(0))
       const run = yield* Effect.forkChild(feeder.run)
       yield* settled
-      yield* faults.hold(replica(0))
+      yield* faults.freeze(replica(0))
       yield* feeder.stop
       yield* settled
       yield* TestClock.adjust("1 second")

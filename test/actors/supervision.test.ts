@@ -192,11 +192,11 @@ describe("supervision \"all\"", () => {
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       const { seen } = yield* consumers(10)
-      yield* faults.hold(replica(1))
+      yield* faults.freeze(replica(1))
       const { feeder, run } = yield* startedWith(range(60), { tolerate: tolerate(2) })
       yield* faults.cut(replica(0), "gone")
       yield* pass(1)
-      yield* faults.release(replica(1))
+      yield* faults.thaw(replica(1))
       yield* pass(500)
       assert.deepStrictEqual((yield* feeder.status).devices.map(({ phase }) => phase), ["BackOff", "Idle", "Resuming"])
       yield* passUntil(run)

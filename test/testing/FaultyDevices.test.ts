@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Schema } from "effect"
-import { DeviceSpec, Feed, MemoryDevices, RemoteDevices } from "effect-feeder"
-import { FaultyDevices } from "effect-feeder/testing"
+import { Cause, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { DeviceSpec, FailureTolerator, Feed, Feeder, MemoryDevices, RemoteDevices } from "effect-feeder"
+import { FaultyDevices, Ledgers } from "effect-feeder/testing"
+import { TestClock } from "effect/testing"
 
 const Numbers = Feed.make("numbers", { element: Schema.Int })
 const settled = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
@@ -80,7 +81,7 @@ describe("FaultyDevices", () => {
       yield* open(device)
     }).pipe(faulty))
 
-  it.effect("hold stops frames both ways while the link stays open, release lets them go on in order", () =>
+  it.effect("freeze stops frames both ways while the link stays open, thaw lets them go on in order", () =>
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       const link = yield* open(device)
@@ -89,24 +90,24 @@ describe("FaultyDevices", () => {
       yield* Effect.forkChild(
         Effect.forever(Effect.map(link.receive, ({ _tag }) => received.push(_tag)), { disableYield: true })
       )
-      yield* faults.hold(device)
+      yield* faults.freeze(device)
       const sending = yield* Effect.forkChild(link.send({ _tag: "Ping", heard: 0 }))
       yield* settled
       assert.deepStrictEqual(received, [])
       assert.isUndefined(sending.pollUnsafe())
       assert.strictEqual(yield* faults.open(device), 1)
-      yield* faults.release(device)
+      yield* faults.thaw(device)
       yield* settled
       yield* Fiber.join(sending)
       assert.deepStrictEqual(received.slice(0, 2), ["Welcome", "Progress"])
     }).pipe(faulty))
 
-  it.effect("a held link can be cut, and loses what was held", () =>
+  it.effect("a frozen link can be cut, and loses what was held", () =>
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       const link = yield* open(device)
       yield* link.send(hello(device))
-      yield* faults.hold(device)
+      yield* faults.freeze(device)
       const sending = yield* Effect.forkChild(Effect.flip(link.send({ _tag: "Ping", heard: 0 })))
       const receiving = yield* Effect.forkChild(Effect.flip(link.receive))
       yield* settled
@@ -122,4 +123,146 @@ describe("FaultyDevices", () => {
       yield* Effect.scoped(Effect.andThen(open(device), Effect.void))
       assert.strictEqual(yield* faults.open(device), 0)
     }).pipe(faulty))
+})
+
+const tolerate = FailureTolerator.make({ limit: 100, initDelay: 1, backoffFactor: 1 })
+const range = (count: number) => Array.from({ length: count }, (_, i) => i)
+
+describe("scripts", () => {
+  it.effect("failAfter breaks the link after exactly as many elements, within a batch too, and once", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const link = yield* open(device)
+      yield* link.send(hello(device))
+      const first = yield* link.receive
+      const heard = first._tag === "Welcome" ? first.progress.report : 0
+      const batch = (first: number, values: ReadonlyArray<number>): RemoteDevices.Batch => ({
+        _tag: "Batch",
+        first,
+        heard,
+        elementBytes: 8,
+        runs: [{ ordinal: first - 1, count: 1, attempt: 1 }, {
+          ordinal: first,
+          count: values.length - 1,
+          attempt: 1
+        }],
+        chunk: Numbers.codec.fromElements(values)
+      })
+      yield* faults.failAfter(device, 5, "gone")
+      yield* link.send(batch(1, [0, 1, 2]))
+      const error = yield* Effect.flip(link.send(batch(4, [3, 4, 5, 6])))
+      assert.deepStrictEqual([error.device, error.fate], [device, "gone"])
+      assert.include(error.message, "the test broke the link")
+      const hosted = yield* Numbers.host
+      const handed = yield* hosted.take({ n: 5, within: undefined })
+      assert.deepStrictEqual(handed.map(({ element }) => element), range(5))
+      const again = yield* open(device)
+      yield* again.send(hello(device))
+      const welcome = yield* again.receive
+      assert.strictEqual(welcome._tag === "Welcome" && welcome.progress.accepted, 5)
+      yield* again.send(batch(6, [5, 6]))
+    }).pipe(faulty))
+
+  it.effect("a run goes on over links that break after so many elements, each element once", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const seen: Array<number> = []
+      const consume = Numbers.forEach((n) =>
+        Effect.andThen(n % 7 === 0 ? faults.failAfter(device, 3) : Effect.void, Effect.sync(() => seen.push(n)))
+      )
+      const feed = Feeder.run(Numbers, { source: range(50), devices: [device], tolerate })
+      const running = yield* Effect.forkChild(Effect.all([feed, consume], { concurrency: "unbounded" }))
+      while (running.pollUnsafe() === undefined) yield* TestClock.adjust(20)
+      const [ledger] = yield* Fiber.join(running)
+      Ledgers.assertCounts(ledger, { generated: 50, delivered: 50, redelivered: 0 })
+      assert.deepStrictEqual(seen, range(50))
+      assert.isAtLeast(yield* faults.attempts(device), 3)
+    }).pipe(faulty))
+
+  it.effect("stallFor freezes for a time, and a freeze after it stays", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const link = yield* open(device)
+      yield* faults.stallFor(device, "1 second")
+      const stalled = yield* Effect.forkChild(link.send(hello(device)))
+      yield* TestClock.adjust(999)
+      assert.isUndefined(stalled.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(stalled)
+      yield* faults.stallFor(device, "1 second")
+      yield* faults.freeze(device)
+      const frozen = yield* Effect.forkChild(link.send({ _tag: "Ping", heard: 0 }))
+      yield* TestClock.adjust("2 seconds")
+      assert.isUndefined(frozen.pollUnsafe())
+      yield* faults.thaw(device)
+      yield* Fiber.join(frozen)
+    }).pipe(faulty))
+})
+
+describe("crash", () => {
+  const consume = (f: (n: number, delivery: Feed.Delivery) => Effect.Effect<unknown>) =>
+    Effect.provide(Numbers.forEach(f), MemoryDevices.layerHost({ feeds: [Numbers], device }))
+  const feed = (source: Iterable<number>) => Feeder.run(Numbers, { source, devices: [device], tolerate })
+
+  it.live("what the device had not finished is given again, marked, and nothing else", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const finished: Array<number> = []
+      const given: Array<readonly [number, boolean]> = []
+      const worker = consume((n, { redelivered }) =>
+        Effect.gen(function*() {
+          given.push([n, redelivered])
+          if (n === 12 && !redelivered) {
+            yield* Effect.yieldNow
+            yield* faults.crash(device)
+            finished.push(-1)
+          }
+          finished.push(n)
+        })
+      )
+      const [ledger] = yield* Effect.all([feed(range(20)), Effect.retry(faults.run(device, worker), { times: 1 })], {
+        concurrency: "unbounded"
+      })
+      Ledgers.assertCounts(ledger, { generated: 20, delivered: 20 })
+      assert.isAbove(ledger.redelivered, 0)
+      assert.deepStrictEqual(finished.toSorted((a, b) => a - b).filter((n, i, all) => n !== all[i - 1]), range(20))
+      const twice = given.filter(([n], i) => given.slice(0, i).some(([other]) => other === n))
+      assert.include(twice.map(([n]) => n), 12)
+      assert.isTrue(twice.every(([, redelivered]) => redelivered))
+    }).pipe(Effect.provide(FaultyDevices.layerMemory)))
+
+  it.effect("a device that is down cannot be reached until it runs again; its effect ends with DeviceCrashed", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const running = yield* Effect.forkChild(Effect.flip(faults.run(device, consume(() => Effect.void))))
+      yield* settled
+      const link = yield* open(device)
+      yield* faults.crash(device)
+      const crashed = yield* Fiber.join(running)
+      assert.strictEqual(crashed.message, `the test crashed device ${device}; retry its effect to start it again`)
+      const error = yield* Effect.flip(link.receive)
+      assert.strictEqual(error.fate, "gone")
+      const refused = yield* Effect.flip(open(device))
+      assert.strictEqual(refused._tag === "DeviceLost" && refused.fate, "gone")
+      yield* faults.crash(device)
+      yield* Effect.forkChild(faults.run(device, consume(() => Effect.void)))
+      yield* settled
+      yield* open(device)
+    }).pipe(Effect.provide(FaultyDevices.layerMemory)))
+
+  it.effect("to crash what never ran, or to run one device twice, is a mistake of the test", () =>
+    Effect.gen(function*() {
+      const faults = yield* FaultyDevices.FaultyDevices
+      const why = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : ""
+      assert.strictEqual(
+        why(yield* Effect.exit(faults.crash(device))),
+        `Error: device ${device} cannot crash: run its effect with faults.run`
+      )
+      yield* Effect.forkChild(faults.run(device, Effect.never))
+      yield* settled
+      assert.strictEqual(
+        why(yield* Effect.exit(faults.run(device, Effect.never))),
+        `Error: device ${device} runs already; a test runs one effect as a device`
+      )
+    }).pipe(Effect.provide(FaultyDevices.layerMemory)))
 })
