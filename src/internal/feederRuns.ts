@@ -1,0 +1,145 @@
+/**
+ * The runs of a feeder, one after the other: what supervises its sources and remote feeds, and knows the end.
+ */
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Coordinator from "../actors/Coordinator.ts"
+import type * as QueueRunner from "../actors/QueueRunner.ts"
+import type { Tolerator } from "../actors/RemoteFeed.ts"
+import { ElementInvalid } from "../BatchCodec.ts"
+import type * as Ledger from "../Ledger.ts"
+import type { Books } from "./feederBooks.ts"
+import type { Devices } from "./feederDevices.ts"
+import type { FeedError } from "./feedError.ts"
+import { NoDeviceLeft, NotRunnable } from "./feedError.ts"
+import * as Restarts from "./restarts.ts"
+
+/** The runs: see the module. What a source fails with is `unknown` in here. */
+export interface Runs {
+  readonly run: Effect.Effect<Ledger.Ledger, unknown>
+  readonly stop: Effect.Effect<void>
+  /** Waits until this run, or one before, has fed anything; fails with the run. */
+  readonly feeding: Effect.Effect<void, unknown>
+  readonly hasEnded: () => boolean
+}
+
+/** The runs of a new feeder. */
+export const make = <A>(options: {
+  readonly feeder: string
+  readonly books: Books<A>
+  readonly devices: Devices
+  readonly runners: ReadonlyArray<QueueRunner.QueueRunner<unknown>>
+  readonly tolerate: Tolerator
+  readonly isTogether: boolean
+  readonly gracePeriod: Duration.Input
+}): Runs => {
+  const { books, devices, feeder, gracePeriod, runners } = options
+  const { changedUnsafe, error, queue, remotes } = books
+  /** A run has begun, or begins; and is to stop as soon as it can. */
+  let isClaimed = false
+  let isStopAsked = false
+  let hasEnded = false
+  /** Of this run, or of the first that fed anything. */
+  let feeding = Deferred.makeUnsafe<void, unknown>()
+  let hasFed = false
+
+  const areSourcesDone = () => runners.every((runner) => runner.isDone())
+
+  /** Watches over a run: says when the feeding has begun, drains when all is acknowledged, and knows the end. */
+  const monitor: Effect.Effect<void, FeedError> = Effect.scoped(Effect.gen(function*() {
+    const changed = yield* books.watch
+    while (true) {
+      yield* changed.await
+      changed.closeUnsafe()
+      if (books.fatal !== undefined) return yield* books.fatal
+      const all = [...remotes.values()]
+      if (books.hasFed()) {
+        hasFed = true
+        yield* Deferred.succeed(feeding, undefined)
+      }
+      const isAllOut = areSourcesDone() && books.isAllOut()
+      const isFinished = isAllOut && books.isAllAcknowledged()
+      if (isAllOut) { for (const { feed } of all) feed.flushUnsafe() }
+      if (isFinished) { for (const { feed } of all) feed.drainUnsafe() }
+      const failed = all.flatMap((remote) => remote.failed ?? [])
+      // With nothing left to feed it is no failure that the devices are gone, unless none of them ever fitted.
+      const isUnfit = failed.every(({ cause }) => cause._tag === "FeedRefused")
+      if (failed.length > 0 && failed.length === all.length && (!isFinished || isUnfit)) {
+        return yield* error(new NoDeviceLeft({ devices: failed }))
+      }
+      if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
+        hasEnded = true
+        // The source that ended last closes it too, unless it is stopped before it gets there.
+        queue.closeNowUnsafe()
+        return
+      }
+    }
+  }))
+
+  const runOnce: Effect.Effect<Ledger.Ledger, unknown> = Effect.scoped(Effect.gen(function*() {
+    const outer = yield* Coordinator.make<unknown>({ name: `feeder ${feeder}`, gracePeriod })
+    const links = yield* outer.child<unknown>({ name: `links of feeder ${feeder}`, gracePeriod })
+    const restarts = options.isTogether ? yield* Restarts.make(options.tolerate) : undefined
+    books.fatal = undefined
+    if (!hasFed && Deferred.isDoneUnsafe(feeding)) feeding = Deferred.makeUnsafe()
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        books.run = { outer, links, restarts }
+      }),
+      () =>
+        Effect.sync(() => {
+          books.run = undefined
+          changedUnsafe()
+        })
+    )
+    yield* outer.fork("monitor", monitor)
+    if (isStopAsked) yield* outer.requestStop()
+    yield* devices.start
+    // The last source that ends closes the queue.
+    const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
+    for (const runner of runners) {
+      yield* outer.fork(
+        runner.name,
+        runner.run.pipe(
+          Effect.catchIf((failure) => failure instanceof ElementInvalid, (invalid) => Effect.fail(error(invalid))),
+          Effect.andThen(closeIfDone),
+          Effect.andThen(Effect.sync(changedUnsafe))
+        )
+      )
+    }
+    yield* closeIfDone
+    yield* outer.join({ gracePeriod })
+    yield* links.join({ gracePeriod })
+    return books.ledger()
+  })).pipe(
+    Effect.catchIf((failure) => failure instanceof Coordinator.StragglersLeft, (left) => Effect.fail(error(left))),
+    Effect.onExit((exit) =>
+      Exit.isFailure(exit)
+        ? Deferred.failCause(feeding, exit.cause)
+        : Deferred.succeed(feeding, undefined)
+    )
+  )
+
+  const claim = Effect.suspend(() => {
+    if (isClaimed) return Effect.fail(error(new NotRunnable({ why: "running" })))
+    if (hasEnded) return Effect.fail(error(new NotRunnable({ why: "ended" })))
+    isClaimed = true
+    isStopAsked = false
+    return Effect.void
+  })
+
+  return {
+    run: Effect.acquireUseRelease(claim, () => runOnce, () =>
+      Effect.sync(() => {
+        isClaimed = false
+      })),
+    stop: Effect.suspend(() => {
+      isStopAsked = true
+      return books.run === undefined ? Effect.void : Effect.asVoid(books.run.outer.requestStop())
+    }),
+    feeding: Effect.suspend(() => Deferred.await(feeding)),
+    hasEnded: () => hasEnded
+  }
+}
