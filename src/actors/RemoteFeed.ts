@@ -150,6 +150,8 @@ export const make = <A>(options: {
   const free = Latch.makeUnsafe(false)
   const closing = Latch.makeUnsafe(false)
   let isClosing = false
+  /** The queue was, or is about to be, found closed and drained. */
+  let mayFindEnd = false
   let lost: DeviceLost | undefined
   let failure: DeviceLost | FeedRefused | undefined
   let last: DeviceLost | FeedRefused | undefined
@@ -222,6 +224,7 @@ export const make = <A>(options: {
     const turn: Effect.Effect<never> = Effect.suspend(() => {
       // Before it looks: what changes while it does must not be missed.
       free.closeUnsafe()
+      mayFindEnd = true
       const { elements, largest } = FeedSession.credit(state)
       if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
@@ -231,6 +234,7 @@ export const make = <A>(options: {
         () => Effect.succeed([])
       )
       return Effect.flatMap(taken, (items) => {
+        if (items.length > 0) mayFindEnd = false
         const count = fitting(items)
         if (count < items.length) {
           owner.putBackUnsafe(items.slice(count))
@@ -380,13 +384,16 @@ export const make = <A>(options: {
     device,
     state: () => state,
     failures: () => ({ count: failures, last }),
-    wakeUnsafe: () => free.openUnsafe(),
+    wakeUnsafe: () => {
+      // Not one that waits for credit: two whose elements do not fit would wake each other for ever.
+      if (mayFindEnd) free.openUnsafe()
+    },
     run,
     flushUnsafe: () => {
       if (state.phase === "Live" && state.flushedAt !== state.sent) apply({ _tag: "Flush" })
     },
     drainUnsafe: () => {
-      if (state.drainingSince === undefined) apply({ _tag: "Drain", now: owner.now() })
+      if (state.drainingSince === undefined && state.phase !== "Failed") apply({ _tag: "Drain", now: owner.now() })
     },
     removeUnsafe: () => {
       isRemoved = true

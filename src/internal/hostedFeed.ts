@@ -188,8 +188,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     const makeSession = (feeder: string, key: string): Session => {
       const session: Session = {
         state: HostSession.make(feeder),
-        lostAt: 0,
+        lostAt: shared.now(),
         apply: (input) => {
+          const wasLinked = session.state.link !== undefined
           const [state, outputs] = HostSession.step(session.state, input, config)
           session.state = state
           for (const output of outputs) {
@@ -215,10 +216,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                 break
             }
           }
-          if (input._tag === "Lost") {
-            session.lostAt = shared.now()
-            wakeAll()
-          }
+          // Also by a Bye, before its link is lost: a session that is thought long lost is forgotten.
+          if (wasLinked && session.state.link === undefined) session.lostAt = shared.now()
+          if (input._tag === "Lost") wakeAll()
           if (HostSession.hasEnded(session.state)) ended.add(key)
           closeIfFinished()
         },

@@ -193,8 +193,11 @@ export const make = (options: Options): Network["Service"] => {
       lastArrival = Math.max(lastArrival, simulation.now() + delay())
       simulation.after(lastArrival - simulation.now(), () =>
         whenHealed(device, () => {
-          const next = onTheWay.shift()
-          if (!isDead && next !== undefined) to.process.post(next)
+          // Tasks of a process may overtake each other, what arrives on a link may not.
+          to.process.post(() => {
+            const next = onTheWay.shift()
+            if (!isDead) next?.()
+          })
         }))
     }
     const deliver = (frame: F): void => {

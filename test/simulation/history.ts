@@ -85,6 +85,8 @@ interface DeviceLife {
   /** Handlers that have begun and not ended. */
   busy: number
   isClosing: boolean
+  /** Another process has its name, though it lives. */
+  isReplaced: boolean
 }
 
 interface FeederLife {
@@ -204,7 +206,8 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
       loop: undefined,
       device: undefined,
       busy: 0,
-      isClosing: false
+      isClosing: false,
+      isReplaced: false
     }
     lives.push(life)
     const program = Effect.scoped(Effect.gen(function*() {
@@ -230,7 +233,8 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
 
   /** The life that answers to a device's name now. */
   const living = (device: string): DeviceLife | undefined =>
-    lives.findLast(({ main, name, process }) =>
+    lives.findLast(({ isReplaced, main, name, process }) =>
+      !isReplaced &&
       name.startsWith(`${device} `) && process.isAlive() && main?.pollUnsafe() === undefined
     )
 
@@ -276,7 +280,7 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         id: `feeder-${number}`,
         lease,
         maxAttempts: 1_000_000,
-        tolerate: FailureTolerator.make({ limit: config.limit, initDelay: 20, backoffFactor: 1.2 })
+        tolerate: FailureTolerator.make({ limit: config.limit, initDelay: 20, backoffFactor: 1 })
       })
       const feeder = yield* made.set(source)
       yield* feeder.addRemoteDevices(names)
@@ -368,6 +372,7 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         // Another process takes the name of one that hangs, and wakes up later.
         if (life === undefined || life.isClosing) return
         freeze(life.process, span())
+        life.isReplaced = true
         return startDevice(device)
       case "interrupt loop":
         interruptedLoops++
@@ -413,7 +418,7 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         if (isLive && laws.canSend(connection)) {
           laws.fail(
             6,
-            `${laws.feederKey(self.number, self.life)} sends nothing to ${connection.device}, which granted more`
+            `${laws.feederKey(self.number, self.life)} sends nothing to ${connection.device}, which granted more: ${stuck()}`
           )
         }
       }
