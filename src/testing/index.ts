@@ -5,6 +5,7 @@
  */
 export * as Elements from "./Elements.ts"
 export * as FaultyDevices from "./FaultyDevices.ts"
+export * as FeedingLaws from "./FeedingLaws.ts"
 export * as Ledgers from "./Ledgers.ts"
 export * as ManualSource from "./ManualSource.ts"
 export * as SimulatedDevices from "./SimulatedDevices.ts"
