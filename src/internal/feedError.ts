@@ -3,8 +3,8 @@
  */
 import * as Schema from "effect/Schema"
 import * as Coordinator from "../actors/Coordinator.ts"
-import * as RemoteFeed from "../actors/RemoteFeed.ts"
 import { ElementInvalid } from "../BatchCodec.ts"
+import { DeviceFailed, ElementTooLarge } from "./deviceErrors.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"
 
@@ -16,7 +16,7 @@ const TypeId = "~effect-feeder/actors/Feeder"
  */
 export class NoDeviceLeft extends Schema.Error<NoDeviceLeft>(`${TypeId}/NoDeviceLeft`)({
   _tag: Schema.tag("NoDeviceLeft"),
-  devices: Schema.Array(RemoteFeed.DeviceFailed)
+  devices: Schema.Array(DeviceFailed)
 }) {
   override get message(): string {
     return `no device is left: ${this.devices.map((failed) => failed.message).join("; ")}`
@@ -84,9 +84,9 @@ export class DeviceInvalid extends Schema.Error<DeviceInvalid>(`${TypeId}/Device
  */
 export const FeedErrorReason = Schema.Union([
   NoDeviceLeft,
-  RemoteFeed.DeviceFailed,
+  DeviceFailed,
   TooManyAttempts,
-  RemoteFeed.ElementTooLarge,
+  ElementTooLarge,
   ElementInvalid,
   NotRunnable,
   DeviceInvalid,
