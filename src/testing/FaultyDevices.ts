@@ -311,9 +311,9 @@ export const layer: Layer.Layer<RemoteDevices | FaultyDevices, never, RemoteDevi
  * const device = "/job:consumer/replica:0"
  * const program = Effect.gen(function*() {
  *   const faults = yield* FaultyDevices.FaultyDevices
- *   const seen: Array<number> = []
+ *   const seen = new Set<number>()
  *   const consume = Numbers.forEach((n, { redelivered }) =>
- *     n === 2 && !redelivered ? faults.crash(device) : Effect.sync(() => seen.push(n))
+ *     n === 2 && !redelivered ? faults.crash(device) : Effect.sync(() => seen.add(n))
  *   ).pipe(Effect.provide(MemoryDevices.layerHost({ feeds: [Numbers], device })))
  *   const feed = Feeder.run(Numbers, {
  *     source: [1, 2, 3],
@@ -323,7 +323,7 @@ export const layer: Layer.Layer<RemoteDevices | FaultyDevices, never, RemoteDevi
  *   yield* Effect.all([feed, Effect.retry(faults.run(device, consume), { times: 1 })], {
  *     concurrency: "unbounded"
  *   })
- *   return seen
+ *   return [...seen]
  * })
  *
  * await Effect.runPromise(Effect.provide(program, FaultyDevices.layerMemory)) // => [1, 2, 3]
