@@ -464,6 +464,9 @@ describe("ends", () => {
     Effect.gen(function*() {
       const { feeder, run } = yield* feeding(range(8), [])
       assert.strictEqual(yield* feeder.take, 0)
+      // Of the four elements in the runner's hand one is admitted now, and three wait.
+      yield* settled
+      assert.strictEqual((yield* feeder.ledger).generated, 5)
       yield* feeder.stop
       yield* Fiber.join(run)
       const again = yield* Effect.forkChild(feeder.run)
