@@ -4,7 +4,7 @@ import * as Coordinator from "effect-feeder/actors/Coordinator"
 import type * as Arbitrary from "effect/Arbitrary"
 import { TestClock } from "effect/testing"
 import { CoordinatorModel, type Kind, type Node } from "./CoordinatorModel.ts"
-import { checks, falsified, scripts, settle } from "./scripts.ts"
+import { checks, falsified, scopedInTime, scripts, settle } from "./scripts.ts"
 
 const Coordinators = scripts([
   ["ends", 3],
@@ -137,10 +137,7 @@ const agree = ({ make = () => new CoordinatorModel(), script }: {
         assert.strictEqual(answerOf(fiber), model.answers.get(id), `join ${id} after step ${index}`)
       }
     }
-    // What is stuck lets go, so that the scope can close.
-    yield* Effect.forEach(coordinators, (coordinator) => coordinator.requestStop())
-    yield* TestClock.adjust("1 minute")
-  }).pipe(Effect.scoped)
+  }).pipe(scopedInTime)
 
 /** Thinks that a stop concerns only the node that is asked. */
 class Unlinked extends CoordinatorModel {

@@ -176,6 +176,7 @@ export class FeederModel {
     const isRight = this.isSourceEnded && take?.id === id && take.n === requested && left < requested
     this.check(isRight && (take.kind === "many" || left === 0), `take ${id} ended with ${left} left`)
     this.takes = others
+    this.hasReturned ||= left > 0
   }
 
   /** Nobody waits who could go on, and nothing is in two places. */
