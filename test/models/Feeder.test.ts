@@ -7,6 +7,7 @@ import { ManualSource } from "effect-feeder/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import { TestClock } from "effect/testing"
 import { FeederModel, type Hand, type Result } from "./FeederModel.ts"
+import * as Rules from "./FeederRules.ts"
 import { between, checks, type Command, falsified, scopedInTime, scripts, settle } from "./scripts.ts"
 
 const Feeders = scripts([
@@ -29,8 +30,7 @@ const Feeders = scripts([
 type FeederScript = typeof Feeders extends Arbitrary.Arbitrary<infer A> ? A : never
 type Op = FeederScript[number]["op"]
 
-const capacity = 4
-const Numbers = Feed.make("numbers", { element: Schema.Int, capacity })
+const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: Rules.capacity })
 const replica = (index: number) => `/job:consumer/replica:${index}`
 
 /** A device, and a consumer there that takes an element when it is told to. */
@@ -46,7 +46,7 @@ const leaseMillis = 1000
  * Runs a script on a feeder with two devices and its model, operation by operation: the model finds nothing wrong with
  * who was given what and who waits, and has the same account.
  */
-const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
+const agree = ({ begun, make = () => new FeederModel(), script }: {
   /** How many devices are fed from the beginning, in a run; with none it does not run. */
   readonly begun: number
   readonly script: FeederScript
@@ -60,6 +60,10 @@ const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
       Feeder.make(Numbers, { id: "f", lease: leaseMillis, maxAttempts: 1000 }),
       (made) => made.set(source.source)
     )
+    const wrong: Array<string> = []
+    const check = (isRight: boolean, what: string) => {
+      if (!isRight) wrong.push(what)
+    }
     /** What happens to fibers, in its order. */
     let events: Array<() => void> = []
     const takes = new Map<number, Fiber.Fiber<unknown, unknown>>()
@@ -81,11 +85,16 @@ const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
       return Effect.map(
         fork(effect, (exit) => {
           takes.delete(id)
-          if (Exit.isSuccess(exit)) return model.taken(id, [...exit.value])
+          if (Exit.isSuccess(exit)) {
+            const values = [...exit.value]
+            wrong.push(...Rules.ofTaken(model, id, values))
+            return model.taken(id, values)
+          }
           const error = Cause.squash(exit.cause)
-          if (error instanceof QueueEnded) model.ended(id, error.requested, error.left)
-          else model.check(Cause.hasInterruptsOnly(exit.cause), `take ${id}: ${Cause.pretty(exit.cause)}`)
-          model.takes = model.takes.filter((take) => take.id !== id)
+          if (error instanceof QueueEnded) wrong.push(...Rules.ofEnded(model, id, error))
+          else check(Cause.hasInterruptsOnly(exit.cause), `take ${id}: ${Cause.pretty(exit.cause)}`)
+          model.hasReturned = true // what it had collected
+          model.taken(id, [])
         }),
         (fiber) => {
           if (fiber.pollUnsafe() === undefined) takes.set(id, fiber)
@@ -104,12 +113,13 @@ const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
           pulls.delete(index)
           if (Exit.isSuccess(exit)) {
             for (const leased of exit.value) {
-              const { attempt, ordinal, redelivered } = leased.deliveries[0]!
-              model.check(ordinal === leased.value, `${leased.value} has the ordinal ${ordinal}`)
-              leases.set(model.handed(index, leased.value, attempt, redelivered), leased)
+              const { value } = leased
+              const delivery = leased.deliveries[0]!
+              wrong.push(...Rules.ofHanded(model, index, { value, ...delivery }))
+              leases.set(model.handed(index, value, delivery.attempt), leased)
             }
           } else if (Pull.isDoneCause(exit.cause)) now.isToldSo = true
-          else model.check(Cause.hasInterruptsOnly(exit.cause), `consumer ${index}: ${Cause.pretty(exit.cause)}`)
+          else check(Cause.hasInterruptsOnly(exit.cause), `consumer ${index}: ${Cause.pretty(exit.cause)}`)
         }),
         (fiber) => {
           if (fiber.pollUnsafe() === undefined) pulls.set(index, fiber)
@@ -154,14 +164,13 @@ const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
             return yield* take(id, "upTo", n + 1, feeder.takeUpTo(n + 1))
           case "interrupt": {
             const waiting = [...takes.values(), ...pulls.values()]
-            model.hasReturned = true
             return waiting[pick % waiting.length]?.interruptUnsafe()
           }
           case "run": {
             const why = model.run()
             return yield* Effect.asVoid(fork(feeder.run, (exit) => {
               const reason = Exit.isSuccess(exit) ? "" : String(Cause.squash(exit.cause))
-              model.check(
+              check(
                 reason === "" ? why === "" : why !== "" && reason.includes(why),
                 `run ${id} (${why}): ${reason}`
               )
@@ -172,12 +181,12 @@ const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
             return yield* feeder.stop
           case "add": {
             const exit = yield* Effect.exit(feeder.addRemoteDevice(replica(device)))
-            return model.check(Exit.isSuccess(exit) === model.add(device), `add ${id}`)
+            return check(Exit.isSuccess(exit) === model.add(device), `add ${id}`)
           }
           case "remove": {
             const { leased } = yield* status
             const exit = yield* Effect.exit(feeder.removeRemoteDevice(replica(device)))
-            return model.check(Exit.isSuccess(exit) === model.remove(device, leased[device]!), `remove ${id}`)
+            return check(Exit.isSuccess(exit) === model.remove(device, leased[device]!), `remove ${id}`)
           }
           case "consume":
             return yield* consume(device)
@@ -209,8 +218,10 @@ const agree = ({ begun, make = () => new FeederModel(capacity), script }: {
         events = []
         for (const tell of happened) tell()
         const { devices, hasEnded, isRunning, leased, ledger } = yield* status
-        model.observe({ generated: ledger.generated, queued: ledger.queued, leased })
-        assert.strictEqual(model.wrong.join("; "), "", `step ${steps}`)
+        wrong.push(...Rules.ofRest(model, { generated: ledger.generated, queued: ledger.queued, leased }))
+        model.rest(ledger.generated)
+        wrong.push(...Rules.ofEnd(model))
+        assert.strictEqual(wrong.join("; "), "", `step ${steps}`)
         const out = model.generated - model.delivered - model.dead
         const { accepted: _1, devices: _2, generated: _3, inDoubt, leased: all, queued, ...counts } = ledger
         assert.deepStrictEqual(
@@ -271,7 +282,7 @@ describe("Feeder and its model", () => {
 
   it.effect("a divergence prints a short script and a token that replays it", () =>
     Effect.gen(function*() {
-      const make = () => new Forgetful(capacity)
+      const make = () => new Forgetful()
       const { input, printed } = yield* falsified(
         Arbitrary.all({ begun, script: Feeders }),
         (input) => agree({ ...input, make })
