@@ -97,13 +97,13 @@ export interface FeedQueue<in out A> {
   /** Takes the first element. */
   readonly take: Effect.Effect<A, QueueEnded>
   /** Takes exactly n. On a closed queue with fewer it fails, and they stay. */
-  takeMany(n: number): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  takeMany(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /** Takes exactly n while the queue is open, what is left (1 to n) once it is closed. */
-  takeUpTo(n: number): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  takeUpTo(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /** Takes n, or what there is (1 to n) when `duration` has passed since this take saw its first element. */
-  takeWithin(n: number, duration: Duration.Input): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  takeWithin(n: number, duration: Duration.Input, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /** Takes what there is now, at most n, waiting only while there is nothing. */
-  takeAvailable(n: number): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  takeAvailable(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
 
   /**
    * Closes the queue behind the offers that wait: they are admitted first, later ones fail with `QueueClosed`. With
@@ -152,6 +152,15 @@ export interface FeedQueue<in out A> {
   /** Whether all that is stored is being collected by a take that waits for more. */
   isCollectingUnsafe(): boolean
 }
+
+/**
+ * Told what a take takes, in the very step that does, so that the caller has it even when its fiber is interrupted
+ * before the next one. It must not throw, not touch the queue, and not resume a fiber.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OnTake<A> = (elements: ReadonlyArray<A>) => void
 
 /**
  * What a queue is made with.
@@ -420,11 +429,12 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     return kept
   }
 
-  const extract = (least: number, most: number): Arr.NonEmptyArray<A> => {
+  const extract = (least: number, most: number, onTake: OnTake<A> | undefined): Arr.NonEmptyArray<A> => {
     if (stored.length >= least) {
       const batch = currentOnes(most)
       if (Arr.isArrayNonEmpty(batch) && batch.length >= least) {
         onHandOut?.(batch)
+        onTake?.(batch)
         changed()
         return batch
       }
@@ -440,20 +450,25 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const one = () => 1
 
   const take: Effect.Effect<A, QueueEnded> = taking(1, one, () => {
-    if (stored.length === 0 || isCurrent !== undefined || onHandOut !== undefined) return extract(1, 1)[0]
+    if (stored.length === 0 || isCurrent !== undefined || onHandOut !== undefined) return extract(1, 1, undefined)[0]
     const element = MutableList.take(stored) as A
     changed()
     return element
   })
 
-  const takeMany = (n: number) => taking(n, () => n, () => extract(n, n))
-  const takeAvailable = (n: number) => taking(1, one, () => extract(1, n))
-  const takeUpTo = (n: number) => taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n))
+  const takeMany = (n: number, onTake?: OnTake<A>) => taking(n, () => n, () => extract(n, n, onTake))
+  const takeAvailable = (n: number, onTake?: OnTake<A>) => taking(1, one, () => extract(1, n, onTake))
+  const takeUpTo = (n: number, onTake?: OnTake<A>) =>
+    taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n, onTake))
 
-  const takeWithin = (n: number, duration: Duration.Input): Effect.Effect<Arr.NonEmptyArray<A>, QueueEnded> =>
+  const takeWithin = (
+    n: number,
+    duration: Duration.Input,
+    onTake?: OnTake<A>
+  ): Effect.Effect<Arr.NonEmptyArray<A>, QueueEnded> =>
     Effect.suspend(() => {
       const millis = Duration.toMillis(Duration.fromInputUnsafe(duration))
-      if (millis <= 0) return takeAvailable(n)
+      if (millis <= 0) return takeAvailable(n, onTake)
       let deadline: number | undefined
       let isOver = false
       const over = Effect.sync(() => {
@@ -463,7 +478,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
         need: n,
         refusal: QueueEnded,
         isDue: () => isClosed || stored.length >= (isOver || deadline === undefined ? 1 : n),
-        attempt: () => extract(isOver || isClosed ? 1 : n, n),
+        attempt: () => extract(isOver || isClosed ? 1 : n, n, onTake),
         sleep(untilWoken) {
           if (stored.length === 0) {
             deadline = undefined
@@ -481,12 +496,12 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const counted = <B>(
     what: string,
     n: number,
-    take: (n: number) => Effect.Effect<ReadonlyArray<B>, QueueEnded>
+    take: () => Effect.Effect<ReadonlyArray<B>, QueueEnded>
   ): Effect.Effect<ReadonlyArray<B>, QueueEnded> =>
     n === 0
       ? Effect.succeed([])
       : isCount(n)
-      ? take(n)
+      ? take()
       : Effect.die(new RangeError(`FeedQueue '${name}': ${what} needs an integer from 0, got ${n}`))
 
   const pulled = <B>(take: Effect.Effect<Arr.NonEmptyReadonlyArray<B>, QueueEnded>): Stream.Stream<B> =>
@@ -508,10 +523,10 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     offer,
     offerAll,
     take,
-    takeMany: (n) => counted("takeMany", n, takeMany),
-    takeUpTo: (n) => counted("takeUpTo", n, takeUpTo),
-    takeWithin: (n, duration) => counted("takeWithin", n, (n) => takeWithin(n, duration)),
-    takeAvailable: (n) => counted("takeAvailable", n, takeAvailable),
+    takeMany: (n, onTake) => counted("takeMany", n, () => takeMany(n, onTake)),
+    takeUpTo: (n, onTake) => counted("takeUpTo", n, () => takeUpTo(n, onTake)),
+    takeWithin: (n, duration, onTake) => counted("takeWithin", n, () => takeWithin(n, duration, onTake)),
+    takeAvailable: (n, onTake) => counted("takeAvailable", n, () => takeAvailable(n, onTake)),
     close: (options) => options?.cancelPending === true ? Effect.sync(closeNowUnsafe) : closeInTurn,
     isClosed: Effect.sync(() => isClosed),
     size: Effect.sync(sizeUnsafe),

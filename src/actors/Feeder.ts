@@ -20,13 +20,14 @@ import type { ElementInvalid, Stacked } from "../BatchCodec.ts"
 import type * as DeviceSpec from "../DeviceSpec.ts"
 import * as FailureTolerator from "../FailureTolerator.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
-import type { QueueEnded } from "../FeedQueue.ts"
+import type { OnTake, QueueEnded } from "../FeedQueue.ts"
 import type { DeviceStatus, Slot } from "../internal/feederBooks.ts"
 import * as Books from "../internal/feederBooks.ts"
 import * as Devices from "../internal/feederDevices.ts"
 import type { FeedError } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
 import { randomId } from "../internal/randomId.ts"
+import { received } from "../internal/received.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { Acknowledge, RemoteDevices } from "../RemoteDevices.ts"
 import type { Source, SourceError, SourceServices } from "./QueueRunner.ts"
@@ -279,18 +280,26 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 
     const readBatch = (given: Stacked<S>) => feed.codec.unstack(given)
 
-    const local = <B>(count: (b: B) => number, take: Effect.Effect<B, QueueEnded>): Effect.Effect<B, QueueEnded> =>
+    const putBack = (slots: ReadonlyArray<Slot<A>>) =>
+      Effect.sync(() => {
+        books.owner.putBackUnsafe(slots)
+        books.changedUnsafe()
+      })
+
+    const local = (
+      take: (onTake: OnTake<Slot<A>>) => Effect.Effect<ReadonlyArray<Slot<A>>, QueueEnded>
+    ): Effect.Effect<ReadonlyArray<A>, QueueEnded> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.map(restore(take), (b) => {
-          books.takenUnsafe(count(b))
-          return b
+        Effect.map(received(restore, take, putBack), (slots) => {
+          books.takenUnsafe(slots.length)
+          return slots.map((slot) => slot.element)
         })
       )
 
-    const stacked = (take: Effect.Effect<ReadonlyArray<Slot<A>>, QueueEnded>) =>
-      Effect.map(local((slots) => slots.length, take), (slots) => feed.codec.stack(slots.map((slot) => slot.element)))
-
-    const takeOne: Effect.Effect<A, QueueEnded> = Effect.map(local(() => 1, queue.take), (slot) => slot.element)
+    const takeOne: Effect.Effect<A, QueueEnded> = Effect.map(
+      local((onTake) => queue.takeMany(1, onTake)),
+      (elements) => elements[0]!
+    )
 
     yield* Effect.addFinalizer(() => Effect.andThen(runs.stop, Effect.sync(() => queue.closeNowUnsafe())))
 
@@ -319,8 +328,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       ledger: Effect.sync(books.ledger),
       take: takeOne,
       takeMany: (n: number) =>
-        stacked(queue.takeMany(n)),
-      takeUpTo: (n: number) => stacked(queue.takeUpTo(n)),
+        Effect.map(local((onTake) => queue.takeMany(n, onTake)), feed.codec.stack),
+      takeUpTo: (n: number) => Effect.map(local((onTake) => queue.takeUpTo(n, onTake)), feed.codec.stack),
       elements: Stream.fromPull(Effect.succeed(
         Effect.map(takeOne, (element): readonly [A] => [element]).pipe(
           Effect.catchTag("QueueEnded", () => Cause.done())

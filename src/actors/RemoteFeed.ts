@@ -12,6 +12,7 @@ import * as Latch from "effect/Latch"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
+import { received } from "../internal/received.ts"
 import * as Restarts from "../internal/restarts.ts"
 import type { FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
 import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
@@ -181,6 +182,12 @@ export const make = <A>(options: {
       { disableYield: true }
     )
 
+  const putBack = (items: ReadonlyArray<FeedSession.Item<A>>) =>
+    Effect.sync(() => {
+      owner.putBackUnsafe(items)
+      owner.changedUnsafe()
+    })
+
   /** Takes what is there when the link is free and there is credit. What does not fit goes back. */
   const pump: Effect.Effect<never> = Effect.uninterruptibleMask((restore) => {
     const untilChanged: Effect.Effect<never> = Effect.suspend(() => Effect.flatMap(restore(free.await), () => turn))
@@ -191,12 +198,8 @@ export const make = <A>(options: {
       const { elements, largest } = FeedSession.credit(state)
       if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
-      const taken = Effect.catchTag(
-        restore(owner.queue.takeAvailable(elements)),
-        "QueueEnded",
-        () => Effect.succeed([])
-      )
-      return Effect.flatMap(taken, (items) => {
+      const taken = received(restore, (onTake) => owner.queue.takeAvailable(elements, onTake), putBack)
+      return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
         if (items.length > 0) mayFindEnd = false
         const count = fitting(items)
         if (count < items.length) {

@@ -16,6 +16,7 @@ import { done } from "../RemoteDevices.ts"
 import type { BatchDelivery, Consumed, Given, Leased, Remainder } from "./given.ts"
 import type { Delivery, FeedsItself, Handed, Host, Hosted, TakeOptions } from "./hosted.ts"
 import type { OutcomeOf, Outcomes, Reject, Retry } from "./outcomes.ts"
+import { received } from "./received.ts"
 
 type Outcome = Retry | Reject | Outcomes
 
@@ -93,8 +94,10 @@ const runLoop = <A, B, E, R, E2>(
         counts.fenced += fenced
       }
     )
-  const turn = Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(restore(hosted.take(loop.take)), (handed): Effect.Effect<void, E2, R> => {
+  const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, () => givenBack("its loop was interrupted"))
+  const turn = Effect.uninterruptibleMask((restore) => {
+    const take = received(restore, (onTake) => hosted.take(loop.take, onTake), interrupted)
+    return Effect.flatMap(take, (handed): Effect.Effect<void, E2, R> => {
       const value = shape(loop, handed)
       if (value === undefined) return settle(handed, () => dropped)
       return Effect.flatMap(Effect.exit(restore(Effect.suspend(() => f(value, handed)))), (exit) => {
@@ -105,7 +108,7 @@ const runLoop = <A, B, E, R, E2>(
           : settle(handed, resultsOf(outcome))
       })
     })
-  )
+  })
   const worker: Effect.Effect<void, E2 | FeedsItself, R> = Effect.clockWith((clock) => {
     let yielded = clock.monotonicTimeNanosUnsafe()
     // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
@@ -168,8 +171,9 @@ const leasedStream = <A, B, B2>(
     )
     const settle = (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) =>
       Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, result)) : Effect.void)
-    const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(hosted.take(loop.take), (handed) => {
-      open.add(handed)
+    // In the step that takes: what a stream does not live to see is given back, too.
+    const take = hosted.take(loop.take, (handed) => open.add(handed))
+    const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(take, (handed) => {
       const value = shape(loop, handed)
       if (value === undefined) return Effect.andThen(settle(handed, () => dropped), next)
       return Effect.succeed(give(value, {

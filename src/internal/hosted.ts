@@ -6,7 +6,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type { QueueEnded } from "../FeedQueue.ts"
+import type { OnTake, QueueEnded } from "../FeedQueue.ts"
 import type { Result } from "../RemoteDevices.ts"
 
 const TypeId = "~effect-feeder/Feed"
@@ -67,8 +67,14 @@ export interface TakeOptions {
  * @since 0.1.0
  */
 export interface Hosted<A> {
-  /** Hands out up to `n` elements; fails at the end of the feed. Interrupting it gives back what it had collected. */
-  readonly take: (options: TakeOptions) => Effect.Effect<ReadonlyArray<Handed<A>>, QueueEnded | FeedsItself>
+  /**
+   * Hands out up to `n` elements; fails at the end of the feed. Interrupting it gives back what it had collected.
+   * `onTake` is told of what is handed out in the very step that does.
+   */
+  readonly take: (
+    options: TakeOptions,
+    onTake?: OnTake<Handed<A>>
+  ) => Effect.Effect<ReadonlyArray<Handed<A>>, QueueEnded | FeedsItself>
   /**
    * Settles elements, in the order in which they were handed out, and asks once for the result of each. Says how many
    * settlements came too late to count.

@@ -279,7 +279,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       })
 
     const hosted: Hosted<unknown> = {
-      take: ({ n, within }) =>
+      take: ({ n, within }, onTake) =>
         Effect.flatMap(
           CurrentFeeder,
           (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
@@ -290,7 +290,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                 return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
               }
             }
-            return within === undefined ? queue.takeUpTo(n) : queue.takeWithin(n, within)
+            return within === undefined ? queue.takeUpTo(n, onTake) : queue.takeWithin(n, within, onTake)
           }
         ),
       settle,

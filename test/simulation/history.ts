@@ -2,7 +2,7 @@
  * One history: feeders, devices and consumers in processes of their own, on a network that breaks, for as long as the
  * faults last and then until everything has come to its end. A seed decides all of it.
  */
-import { Cause, Effect, Exit, Fiber, Schema } from "effect"
+import { Cause, Context, Effect, Exit, Fiber, Schema } from "effect"
 import { Device, FailureTolerator, Feed, Feeder, type RemoteDevices } from "effect-feeder"
 import { SimulatedDevices, Simulation } from "effect-feeder/testing"
 import { chance } from "../chance.ts"
@@ -121,8 +121,7 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
   const feed = feedOf(config.capacity, config.acknowledge)
   const isProcessed = config.acknowledge === "processed"
   const laws = Laws.make({
-    acknowledge: config.acknowledge,
-    isOrdered: config.concurrency === 1
+    acknowledge: config.acknowledge
   }, tell)
   const network = SimulatedDevices.make({
     simulation,
@@ -137,7 +136,6 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
   const lives: Array<DeviceLife> = []
   const feeders: Array<FeederLife> = []
   let isOver = false
-  let interruptedLoops = 0
   tell(() => JSON.stringify({ seed, ...config }))
 
   // --- consumers -----------------------------------------------------------------------------------------------------
@@ -173,7 +171,6 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
     if (config.size === 1) {
       return feed.forEach((element, delivery) =>
         handling(Effect.gen(function*() {
-          laws.given(life.name, element, delivery)
           yield* work
           yield* fails
           const outcome = resultOf(element, delivery.ordinal)
@@ -188,7 +185,6 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
           n: Number(batch.n[i]),
           text: String(batch.text[i])
         }))
-        elements.forEach((element, i) => laws.given(life.name, element, deliveries[i]!))
         yield* work
         yield* fails
         const outcomes = elements.map((element, i) => resultOf(element, deliveries[i]!.ordinal))
@@ -218,8 +214,17 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         windowBytes: config.windowBytes
       })
       life.device = made
+      const hosted = Context.get(hosts, feed.host)
+      const watched = Context.add(hosts, feed.host, {
+        ...hosted,
+        take: (options, onTake) =>
+          hosted.take(options, (handed) => {
+            for (const { delivery, element } of handed) laws.given(name, element, delivery)
+            onTake?.(handed)
+          })
+      })
       while (true) {
-        life.loop = yield* Effect.forkChild(Effect.provide(consume(life), hosts))
+        life.loop = yield* Effect.forkChild(Effect.provide(consume(life), watched))
         yield* Fiber.await(life.loop)
         yield* Effect.sleep(20)
       }
@@ -241,7 +246,6 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
   const closeDevice = (life: DeviceLife): void => {
     if (life.isClosing) return
     life.isClosing = true
-    interruptedLoops++
     life.process.post(() => life.main?.interruptUnsafe())
   }
 
@@ -298,7 +302,7 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
           `${laws.feederKey(number, life)} pauses: ${Exit.isSuccess(exit) ? "stopped" : Cause.pretty(exit.cause)}`
         )
         if ((yield* feeder.status).hasEnded) {
-          laws.ended(number, life, yield* feeder.ledger, interruptedLoops * config.size * config.concurrency)
+          laws.ended(number, life, yield* feeder.ledger)
           return
         }
         if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
@@ -375,7 +379,6 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         life.isReplaced = true
         return startDevice(device)
       case "interrupt loop":
-        interruptedLoops++
         return life?.process.post(() => life.loop?.interruptUnsafe())
       case "freeze feeder":
         // A frozen process cannot stop in time.
@@ -418,7 +421,9 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         if (isLive && laws.canSend(connection)) {
           laws.fail(
             6,
-            `${laws.feederKey(self.number, self.life)} sends nothing to ${connection.device}, which granted more: ${stuck()}`
+            `${
+              laws.feederKey(self.number, self.life)
+            } sends nothing to ${connection.device}, which granted more: ${stuck()}`
           )
         }
       }

@@ -51,8 +51,6 @@ interface Session {
 
 export interface Config {
   readonly acknowledge: Acknowledge
-  /** Whether one fiber consumes at each device, so that the order of its deliveries can be seen. */
-  readonly isOrdered: boolean
 }
 
 export const make = (config: Config, say: (what: () => string) => void) => {
@@ -80,7 +78,7 @@ export const make = (config: Config, say: (what: () => string) => void) => {
     return account
   }
 
-  /** A consumer begins with an element. `device` names the life of the process. */
+  /** A device hands an element out, in this very step. `device` names the life of the process. */
   const given = (device: string, element: Element, delivery: Delivery): void => {
     const key = feederKey(element.feeder, element.life)
     const account = accounts.get(key)
@@ -99,7 +97,7 @@ export const make = (config: Config, say: (what: () => string) => void) => {
     account.given.set(ordinal, count + 1)
     if (count > 0 && !redelivered) fail(4, `${what} was given ${count} times before and is not marked`)
     if (redelivered) account.redelivered++
-    if (config.isOrdered && attempt === 1) {
+    if (attempt === 1) {
       const place = `${key} ${device}`
       const last = lastFirst.get(place) ?? -1
       if (ordinal <= last) fail(2, `${what} came after #${last}`)
@@ -186,8 +184,8 @@ export const make = (config: Config, say: (what: () => string) => void) => {
     }
   }
 
-  /** The account of a feeder that has ended. `mayMiss`: handed to loops that were interrupted before they looked. */
-  const ended = (feeder: number, life: number, ledger: Ledger, mayMiss: number): void => {
+  /** The account of a feeder that has ended. */
+  const ended = (feeder: number, life: number, ledger: Ledger): void => {
     const key = feederKey(feeder, life)
     const account = accounts.get(key)!
     looked(feeder, life, ledger)
@@ -200,7 +198,7 @@ export const make = (config: Config, say: (what: () => string) => void) => {
       }
     } else {
       const missing = account.total - account.given.size
-      if (missing > ledger.held + ledger.heldByDead + mayMiss) {
+      if (missing > ledger.held + ledger.heldByDead) {
         fail(
           5,
           `${key} ended, ${missing} were never given; held are ${ledger.held}, lost with devices ${ledger.heldByDead}`
