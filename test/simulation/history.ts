@@ -373,9 +373,10 @@ export const run = (seed: number, say: (line: string) => void = () => {}): Told 
         closeDevice(life)
         return startAgain(device)
       case "replace device":
-        // Another process takes the name of one that hangs, and wakes up later.
+        // Another process takes the name of one that hangs. To have it is taken for a proof that the other has gone, so
+        // it may only wake up when its lease has run out.
         if (life === undefined || life.isClosing) return
-        freeze(life.process, span())
+        freeze(life.process, lease * (1.2 + next()))
         life.isReplaced = true
         return startDevice(device)
       case "interrupt loop":
