@@ -8,7 +8,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: [".doctest/**/*.test.ts"],
-    setupFiles: ["scripts/doctestSetup.ts"],
+    setupFiles: ["scripts/doctestSetup.ts", "test/setup.ts"],
     testTimeout: 30_000,
     isolate: false,
     silent: "passed-only",

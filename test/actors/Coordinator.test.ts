@@ -369,6 +369,7 @@ describe("Coordinator", () => {
         )
         yield* TestClock.adjust("1 second")
         assert.deepStrictEqual(yield* Fiber.await(join), Exit.void)
+        yield* TestClock.adjust("9 seconds")
       }))
 
     it.effect("a recorded failure comes before stragglers, which are still named", () => {
@@ -382,6 +383,7 @@ describe("Coordinator", () => {
         assert.deepStrictEqual(yield* Fiber.join(join), Exit.fail("lost"))
         assert.deepStrictEqual(yield* coordinator.running, ["slow"])
         assert.deepStrictEqual(lines, ["Warn fibers did not end in time and went on in the background: slow"])
+        yield* TestClock.adjust("9 seconds")
       }))
     })
 
@@ -435,6 +437,7 @@ describe("Coordinator", () => {
         yield* begin(coordinator, "slow", slowToStop("1 millis"))
         yield* coordinator.requestStop()
         assert.deepStrictEqual((yield* Effect.flip(coordinator.join())).names, ["slow"])
+        yield* TestClock.adjust("1 millis")
       }))
 
     it.effect("a straggler's failure is not lost", () =>
@@ -494,6 +497,7 @@ describe("Coordinator", () => {
         assert.isFalse(hasEnded(interrupting))
         yield* TestClock.adjust("1 second")
         assert.isTrue(hasEnded(interrupting))
+        yield* TestClock.adjust("5 seconds")
       }))
 
     it.effect("closing does not wait again for a straggler that was named", () =>
@@ -505,6 +509,8 @@ describe("Coordinator", () => {
         yield* Effect.flip(coordinator.join({ gracePeriod: 0 }))
         yield* Scope.close(scope, Exit.void)
         assert.isFalse(hasEnded(slow))
+        yield* TestClock.adjust("1 hour")
+        assert.isTrue(hasEnded(slow))
       }))
 
     it.effect("a failure that nobody joined is named in a warning when the scope closes", () => {

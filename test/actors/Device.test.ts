@@ -291,7 +291,7 @@ describe("feeders", () => {
 describe("leaving", () => {
   const start = Effect.gen(function*() {
     const { feeding, host } = yield* wire
-    const scope = yield* Scope.make()
+    const scope = yield* Scope.fork(yield* Effect.scope)
     const seen: Array<readonly [n: number, redelivered: boolean]> = []
     const slow = (n: number, { redelivered }: Feed.Delivery) =>
       Effect.andThen(Effect.sync(() => seen.push([n, redelivered])), Effect.sleep(100))

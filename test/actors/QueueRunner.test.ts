@@ -302,13 +302,20 @@ describe("sources that are stopped", () => {
             const run = feeder.run.pipe(
               Effect.provideService(Scheduler.MaxOpsBeforeYield, 4 + random.below(12))
             )
+            const turn = kind === "async iterable"
+              ? Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+              : Effect.yieldNow
             for (let i = 0; i < 400; i++) {
+              const before = taken.length
               const fiber = yield* Effect.forkChild(Effect.exit(run), { startImmediately: true })
               for (let turns = random.below(30); turns > 0; turns--) yield* Effect.yieldNow
-              if (kind === "async iterable") {
-                yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+              if (kind === "async iterable") yield* turn
+              // A run may be stopped before it has begun, and all of them so. Every eighth goes on until it has given
+              // something, which makes 400 enough.
+              for (let turns = 0; i % 8 === 7 && taken.length === before && fiber.pollUnsafe() === undefined; turns++) {
+                assert.isBelow(turns, 1000, `seed ${seed}: run ${i} gives nothing`)
+                yield* turn
               }
-              if (process.env["DBG"]) console.log(seed, i)
               if (random.below(2) === 0) yield* Fiber.interrupt(fiber)
               else yield* Effect.andThen(feeder.stop, Fiber.await(fiber))
               if ((yield* feeder.status).hasEnded) break
