@@ -67,7 +67,8 @@ export const make = <A>(options: {
       // With nothing left to feed it is no failure that the devices are gone, unless none of them ever fitted.
       const isUnfit = failed.every(({ cause }) => cause._tag === "FeedRefused")
       if (failed.length > 0 && failed.length === all.length && (!isFinished || isUnfit)) {
-        return yield* error(new NoDeviceLeft({ devices: failed }))
+        // When one failure is enough, it is the reason, even if it came to be known only while this looked around.
+        return yield* books.fatal ?? error(new NoDeviceLeft({ devices: failed }))
       }
       if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
         hasEnded = true

@@ -70,6 +70,8 @@ export interface Connection {
   readonly halfOpen: () => void
   /** Whether a sender would have to wait. */
   readonly isFull: (from: "feeder" | "device") => boolean
+  /** Whether a side has neither closed it nor learned that it ended. */
+  readonly isOpen: (at: "feeder" | "device") => boolean
 }
 
 /**
@@ -297,7 +299,8 @@ export const make = (options: Options): Network["Service"] => {
         }
       },
       halfOpen: breakOff,
-      isFull: (from) => (from === "feeder" ? toDevice : toFeeder).isFull()
+      isFull: (from) => (from === "feeder" ? toDevice : toFeeder).isFull(),
+      isOpen: (at) => (at === "feeder" ? feeder : host).error === undefined
     }
     const killed = (dead: Endpoint, other: Endpoint) => () => {
       if (dead.error !== undefined) return

@@ -59,6 +59,8 @@ export interface Process {
   readonly kill: () => void
   readonly isFrozen: () => boolean
   readonly isAlive: () => boolean
+  /** How many of its tasks have had their turn: nothing in it changes between two of them. */
+  readonly turns: () => number
   /** How many of its fibers have not ended, and how many timers it has. */
   readonly fibers: () => number
   readonly timers: () => number
@@ -171,6 +173,7 @@ export const make = (options: Options): Simulation => {
     let isAlive = true
     let fibers = 0
     let sleeping = 0
+    let turnsHad = 0
     let left = 1 + random.below(2 * operations)
 
     const turns = {
@@ -178,6 +181,7 @@ export const make = (options: Options): Simulation => {
         // Mostly in order, as in life; any order is allowed between fibers.
         const index = tasks.length === 1 || random.next() < 0.5 ? 0 : random.below(tasks.length)
         const [task] = tasks.splice(index, 1)
+        turnsHad++
         offerTurn()
         task?.()
       }
@@ -272,6 +276,7 @@ export const make = (options: Options): Simulation => {
       },
       isFrozen: () => isFrozen,
       isAlive: () => isAlive,
+      turns: () => turnsHad,
       fibers: () => fibers,
       timers: () => sleeping,
       onKill: (listener) => {

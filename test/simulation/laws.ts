@@ -2,10 +2,12 @@
  * The laws of feeding, as something that watches a history: it is told of every frame and of every delivery, looks at
  * every account, and throws at the first thing that must not be.
  */
+import type { Feeder } from "effect-feeder"
 import type { Delivery } from "effect-feeder/Feed"
 import type { Ledger } from "effect-feeder/Ledger"
-import type { Acknowledge, Result } from "effect-feeder/RemoteDevices"
+import type { DeviceFrame, Result } from "effect-feeder/RemoteDevices"
 import type { Connection, Seen } from "effect-feeder/testing/SimulatedDevices"
+import { failureDelay, lease, type Plan } from "./plan.ts"
 
 /** A law was broken. */
 export class Violation extends Error {
@@ -33,6 +35,7 @@ class Account {
   readonly finished = new Set<number>()
   readonly refused = new Set<number>()
   redelivered = 0
+  generated = 0
 
   constructor(total: number) {
     this.total = total
@@ -49,18 +52,32 @@ interface Session {
   idle: number
 }
 
-export interface Config {
-  readonly acknowledge: Acknowledge
+/** What one life of a feeder has learned of a device, and what of its failures was looked at. */
+class Peer {
+  incarnation: string | undefined
+  /** When it last heard of the device since its last failure. */
+  heardAt: number | undefined
+  /** Whether it learned that the device is gone, that another took its place, or that it refuses for now. */
+  hasReason = true
+  /** Whether the device refused it for good. */
+  isRefused = false
+  leaves = 0
+  /** The run that it was looked at in, and the session that this run began with. */
+  run = 0
+  session = 0
+  failures = 0
+  failedAt: number | undefined
 }
 
-export const make = (config: Config, say: (what: () => string) => void) => {
+export const make = (plan: Plan, now: () => number, say: (what: () => string) => void) => {
   const accounts = new Map<string, Account>()
   const sessions = new Map<string, Session>()
   /** What each life of a device has received of each session. */
   const received = new Map<string, number>()
   const lastFirst = new Map<string, number>()
   const leaving = new Set<number>()
-  const sessionOf = new Map<number, { readonly key: string; readonly atDevice: string }>()
+  const sessionOf = new Map<number, { readonly key: string; readonly session: number }>()
+  const peers = new Map<string, Peer>()
 
   let violation: Violation | undefined
 
@@ -72,10 +89,15 @@ export const make = (config: Config, say: (what: () => string) => void) => {
 
   const feederKey = (feeder: number, life: number) => `feeder-${feeder} life ${life}`
 
-  const open = (feeder: number, life: number, total: number): Account => {
-    const account = new Account(total)
-    accounts.set(feederKey(feeder, life), account)
-    return account
+  const open = (key: string, total: number): void => {
+    accounts.set(key, new Account(total))
+  }
+
+  const peerOf = (key: string, device: string): Peer => {
+    const name = `${key} ${device}`
+    const known = peers.get(name) ?? new Peer()
+    peers.set(name, known)
+    return known
   }
 
   /** A device hands an element out, in this very step. `device` names the life of the process. */
@@ -113,13 +135,102 @@ export const make = (config: Config, say: (what: () => string) => void) => {
     if (result === "Reject") account?.refused.add(ordinal)
   }
 
+  const hear = (peer: Peer, frame: DeviceFrame): void => {
+    switch (frame._tag) {
+      case "Welcome":
+        if (peer.incarnation !== undefined && peer.incarnation !== frame.device) peer.hasReason = true
+        peer.incarnation = frame.device
+        peer.heardAt = now()
+        break
+      case "Progress":
+        peer.heardAt = now()
+        break
+      case "Leaving":
+        peer.leaves++
+        peer.hasReason = true
+        break
+      case "Refused":
+        peer.hasReason = true
+        if (!frame.retry) peer.isRefused = true
+    }
+  }
+
+  /** A feeder opens a link. */
+  const connecting = (key: string, device: string): void => {
+    const { failedAt } = peerOf(key, device)
+    if (failedAt !== undefined && plan.supervision === "each" && now() < failedAt + failureDelay) {
+      fail(7, `${key} tries ${device} again ${now() - failedAt} ms after its failure`)
+    }
+  }
+
+  /** A feeder learns that a device has gone. */
+  const gone = (key: string, device: string): void => {
+    peerOf(key, device).hasReason = true
+  }
+
+  const goneForAll = (device: string): void => {
+    for (const key of accounts.keys()) gone(key, device)
+  }
+
+  /** A feeder is told to feed a device no more: what is known of its failures begins again if it is added again. */
+  const removed = (key: string, device: string): void => {
+    peers.delete(`${key} ${device}`)
+  }
+
+  const begin = (peer: Peer, run: number, session: number): void => {
+    Object.assign(peer, { run, session, failures: 0, failedAt: undefined, leaves: 0 })
+  }
+
+  /** A run begins: each device has a new budget. */
+  const runBegins = (key: string, run: number, devices: ReadonlyArray<Feeder.DeviceStatus>): void => {
+    for (const { device, session } of devices) begin(peerOf(key, device), run, session)
+  }
+
+  /** What a feeder says of its devices, whenever the time is about to go on: `run` is the number of its run. */
+  const lookedAt = (key: string, run: number, devices: ReadonlyArray<Feeder.DeviceStatus>): void => {
+    for (const { device, failures, phase, session } of devices) {
+      const peer = peerOf(key, device)
+      const what = `${key} and ${device}`
+      if (failures > Math.max(1, plan.limit)) fail(7, `${what}: ${failures} failures of ${plan.limit}`)
+      if (peer.run !== run) begin(peer, run, session)
+      const isFresh = failures > peer.failures
+      if (plan.supervision === "each") {
+        const isLapsed = peer.heardAt === undefined || now() >= peer.heardAt + lease
+        if (isFresh && !isLapsed && !peer.hasReason) fail(7, `${what}: a failure was counted without a reason`)
+        // What was out is given back at once; the failure counts when the link is closed, before the next is opened.
+        const isCounted = phase !== "BackOff" && phase !== "Failed" && phase !== "Ended"
+        if (isCounted && session - peer.session > failures + peer.leaves) {
+          fail(7, `${what}: a session ended, no failure was counted`)
+        }
+        if (phase === "Failed" && !peer.isRefused && failures < plan.limit) {
+          fail(7, `${what}: it has failed after ${failures} failures`)
+        }
+      }
+      if (isFresh) {
+        peer.heardAt = undefined
+        peer.hasReason = false
+        peer.failedAt = now()
+      }
+      peer.failures = failures
+    }
+  }
+
+  /** A consumer's loop has come to its end by itself: all feeders that it expects had nothing more to give. */
+  const loopEnded = (device: string, isLeaving: boolean): void => {
+    if (isLeaving) return
+    if (!plan.expectsAll) fail(9, `a loop at ${device} has ended, it was to go on for ever`)
+    const done = [...accounts.values()].filter(({ generated, total }) => generated === total).length
+    if (done < plan.feeders) fail(9, `a loop at ${device} has ended, ${done} feeders have given everything`)
+  }
+
   /** Looks at every frame. */
   const watch = ({ connection, frame, from, what }: Seen): void => {
+    if (!accounts.has(connection.feeder.name)) return // an intruder
     const link = () => sessionOf.get(connection.id)
     if (frame._tag === "Hello") {
       if (what === "received") return
-      const key = `${frame.feeder} ${frame.incarnation} ${frame.session} ${frame.device}`
-      sessionOf.set(connection.id, { key, atDevice: `${key} at ${connection.host.name}` })
+      const key = `${frame.feeder} ${frame.incarnation} ${frame.session} at ${connection.host.name}`
+      sessionOf.set(connection.id, { key, session: frame.session })
       if (!sessions.has(key)) sessions.set(key, { creditTo: 0, creditBytesTo: 0, sent: 0, sentBytes: 0, idle: 0 })
       return
     }
@@ -130,7 +241,7 @@ export const make = (config: Config, say: (what: () => string) => void) => {
       const count = frame.runs.reduce((sum, run) => sum + run.count, 0)
       const last = frame.first + count - 1
       if (what === "received") {
-        received.set(names.atDevice, Math.max(received.get(names.atDevice) ?? 0, last))
+        received.set(names.key, Math.max(received.get(names.key) ?? 0, last))
         return
       }
       say(() => `${names.key} sends ${frame.first}..${last}`)
@@ -148,19 +259,19 @@ export const make = (config: Config, say: (what: () => string) => void) => {
       }
       return
     }
+    if (from === "device" && what === "received") hear(peerOf(connection.feeder.name, connection.device), frame)
     if (frame._tag === "Leaving") leaving.add(connection.id)
     if (from === "device" && (frame._tag === "Progress" || frame._tag === "Welcome")) {
       const { progress } = frame
       if (what === "sent") {
-        const most = received.get(names.atDevice) ?? 0
+        const most = received.get(names.key) ?? 0
         if (progress.accepted > most) {
-          fail(5, `${names.atDevice} says it has accepted ${progress.accepted}, it was sent ${most}`)
+          fail(5, `${names.key} says it has accepted ${progress.accepted}, it was sent ${most}`)
         }
-        if (progress.delivered > progress.accepted) fail(3, `${names.atDevice} delivered more than it accepted`)
-        if (progress.settled > progress.delivered) fail(5, `${names.atDevice} settled what it did not hand out`)
+        if (progress.delivered > progress.accepted) fail(3, `${names.key} delivered more than it accepted`)
+        if (progress.settled > progress.delivered) fail(5, `${names.key} settled what it did not hand out`)
         return
       }
-      // A new device knows nothing of what was granted before.
       session.creditTo = Math.max(session.creditTo, progress.creditTo)
       session.creditBytesTo = Math.max(session.creditBytesTo, progress.creditBytesTo)
       session.idle = progress.collecting === true ? progress.accepted : progress.delivered
@@ -168,14 +279,15 @@ export const make = (config: Config, say: (what: () => string) => void) => {
   }
 
   /** The account of a feeder at any moment. */
-  const looked = (feeder: number, life: number, ledger: Ledger): void => {
-    const account = accounts.get(feederKey(feeder, life))!
+  const looked = (key: string, ledger: Ledger): void => {
+    const account = accounts.get(key)!
+    account.generated = ledger.generated
     if (ledger.lost !== 0) fail(3, `the account does not sum: ${JSON.stringify(ledger)}`)
     for (const [name, count] of Object.entries(ledger)) {
       if (typeof count === "number" && count < 0) fail(3, `${name} is ${count}`)
     }
     if (ledger.generated > account.total) fail(3, `${ledger.generated} were generated of ${account.total}`)
-    if (config.acknowledge === "processed") {
+    if (plan.acknowledge === "processed") {
       if (ledger.delivered > account.finished.size) {
         fail(5, `${ledger.delivered} are delivered, consumers have finished ${account.finished.size}`)
       }
@@ -185,14 +297,13 @@ export const make = (config: Config, say: (what: () => string) => void) => {
   }
 
   /** The account of a feeder that has ended. */
-  const ended = (feeder: number, life: number, ledger: Ledger): void => {
-    const key = feederKey(feeder, life)
+  const ended = (key: string, ledger: Ledger): void => {
     const account = accounts.get(key)!
-    looked(feeder, life, ledger)
+    looked(key, ledger)
     if (ledger.generated !== account.total) fail(9, `${key} ended with ${ledger.generated} of ${account.total}`)
     if (ledger.queued + ledger.leased > 0) fail(9, `${key} ended with ${ledger.queued + ledger.leased} to do`)
     const { finished, refused } = account
-    if (config.acknowledge === "processed") {
+    if (plan.acknowledge === "processed") {
       for (let ordinal = 0; ordinal < account.total; ordinal++) {
         if (!finished.has(ordinal) && !refused.has(ordinal)) fail(5, `${key} ended, nobody finished #${ordinal}`)
       }
@@ -207,10 +318,10 @@ export const make = (config: Config, say: (what: () => string) => void) => {
     }
   }
 
-  /** Whether a device has granted what any element would need. */
-  const canSend = ({ id }: Connection): boolean => {
+  /** Whether a device has granted what any element would need, on a link of this session. */
+  const canSend = ({ id }: Connection, number: number): boolean => {
     const names = sessionOf.get(id)
-    const session = names === undefined ? undefined : sessions.get(names.key)
+    const session = names?.session === number ? sessions.get(names.key) : undefined
     return session !== undefined && !leaving.has(id) && session.creditTo > session.sent &&
       session.creditBytesTo > session.sentBytes + 100
   }
@@ -225,7 +336,26 @@ export const make = (config: Config, say: (what: () => string) => void) => {
     return { given, redelivered }
   }
 
-  return { open, given, settling, watch, looked, ended, fail, violation: () => violation, canSend, sums, feederKey }
+  return {
+    violation: () => violation,
+    fail,
+    feederKey,
+    open,
+    given,
+    settling,
+    watch,
+    connecting,
+    gone,
+    goneForAll,
+    removed,
+    runBegins,
+    looked,
+    lookedAt,
+    loopEnded,
+    ended,
+    canSend,
+    sums
+  }
 }
 
 export type Laws = ReturnType<typeof make>
