@@ -6,10 +6,11 @@
  * `process.getActiveResourcesInfo` leaves out what is not referenced; listeners by those of `process`. A hook of
  * `node:async_hooks` would see more, and makes tests of many fibers half as slow again.
  */
-import { Effect, type Fiber } from "effect"
+import { Context, Effect, type Fiber, Option } from "effect"
 import { subscribe } from "node:diagnostics_channel"
 import { syncBuiltinESMExports } from "node:module"
 import timers from "node:timers"
+import { CurrentProcess } from "../src/testing/Simulation.ts"
 
 /** What the program ends by itself has turns to do so, and no time. */
 const turns = 50
@@ -139,6 +140,10 @@ const watchFibers = (): Watched["fibers"] => {
   return fibers
 }
 
+/** Fibers of a simulated process that was killed never end; a simulation counts its own. */
+const isSimulated = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  Option.isSome(Context.getOption(fiber.context, CurrentProcess))
+
 /** Files may share a process and be given a new copy of this module each: what it hooks into is hooked once. */
 const watched: Watched = (() => {
   const key = Symbol.for("effect-feeder/leaks")
@@ -239,7 +244,7 @@ export const watch = (systemMillis = 2000): () => Promise<ReadonlyArray<string>>
   const ofTheSystem = () => resourcesLeft(false).filter(({ thing }) => !told.has(thing))
   const ofTheProgram = () =>
     [
-      ...[...watched.fibers].filter((fiber) => !fibers.has(fiber))
+      ...[...watched.fibers].filter((fiber) => !fibers.has(fiber) && !isSimulated(fiber))
         .map((fiber) => ({ thing: fiber, describe: () => describeFiber(fiber) })),
       ...resourcesLeft(true),
       ...added(before, listeners())

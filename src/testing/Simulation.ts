@@ -258,7 +258,9 @@ export const make = (options: Options): Simulation => {
 
     const process: Process = {
       name,
-      run: (effect) => Effect.runForkWith(Context.add(context, CurrentProcess, process))(effect),
+      // It begins when it is the process's turn, which is not now if it is frozen.
+      run: (effect) =>
+        Effect.runForkWith(Context.add(context, CurrentProcess, process))(Effect.andThen(Effect.yieldNow, effect)),
       post,
       freeze: () => {
         isFrozen = true

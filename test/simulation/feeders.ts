@@ -1,7 +1,7 @@
 /**
  * The feeders of a history: one process after the other, which runs its feeder again and again until its feed has ended.
  */
-import { Cause, Context, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { Cause, type Context, Effect, Exit, Fiber, Option, Schema } from "effect"
 import { FailureTolerator, Feeder, type RemoteDevices } from "effect-feeder"
 import { SimulatedDevices, type Simulation } from "effect-feeder/testing"
 import { type Element, failureDelay, lease } from "./plan.ts"

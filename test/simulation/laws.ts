@@ -12,8 +12,8 @@ import { failureDelay, lease, type Plan } from "./plan.ts"
 /** A law was broken. */
 export class Violation extends Error {
   readonly law: number
-  constructor(law: number, what: string) {
-    super(`law ${law}: ${what}`)
+  constructor(law: number, at: number, what: string) {
+    super(`law ${law} is broken at ${at.toFixed(1)}: ${what}`)
     this.law = law
   }
 }
@@ -83,7 +83,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
 
   /** What a handler or a fiber throws might be taken for a failure of its own: the first violation is remembered. */
   const fail = (law: number, what: string): never => {
-    violation ??= new Violation(law, what)
+    violation ??= new Violation(law, now(), what)
     throw violation
   }
 
@@ -136,23 +136,14 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
   }
 
   const hear = (peer: Peer, frame: DeviceFrame): void => {
-    switch (frame._tag) {
-      case "Welcome":
-        if (peer.incarnation !== undefined && peer.incarnation !== frame.device) peer.hasReason = true
-        peer.incarnation = frame.device
-        peer.heardAt = now()
-        break
-      case "Progress":
-        peer.heardAt = now()
-        break
-      case "Leaving":
-        peer.leaves++
-        peer.hasReason = true
-        break
-      case "Refused":
-        peer.hasReason = true
-        if (!frame.retry) peer.isRefused = true
-    }
+    if (frame._tag === "Leaving") peer.leaves++
+    if (frame._tag === "Refused" && !frame.retry) peer.isRefused = true
+    const isOther = frame._tag === "Welcome" && peer.incarnation !== undefined && peer.incarnation !== frame.device
+    // What comes too late is no excuse for the silence before it.
+    const isLate = peer.heardAt !== undefined && now() >= peer.heardAt + lease
+    if (isOther || isLate || frame._tag === "Leaving" || frame._tag === "Refused") peer.hasReason = true
+    if (frame._tag === "Welcome") peer.incarnation = frame.device
+    if (frame._tag === "Welcome" || frame._tag === "Progress") peer.heardAt = now()
   }
 
   /** A feeder opens a link. */
