@@ -161,14 +161,16 @@ describe("what is not left is not told", () => {
 
 it("a test fails with what it left", async () => {
   const left = watch()
-  process.on("SIGUSR2", listening)
+  // One of its own each time, since what was told is not told again.
+  const leave = () => assert.fail("it was told to leave")
+  process.on("SIGUSR2", leave)
   const error: unknown = await assertNoneLeft(left, "this test").catch((error: unknown) => error)
-  process.off("SIGUSR2", listening)
+  process.off("SIGUSR2", leave)
   assert.instanceOf(error, Error)
   assert.include(
     error.message,
     "1 left after this test, which should end or close all that it starts:\n" +
-      "- a listener of process for SIGUSR2 is left:\n    async () => { const server = "
+      "- a listener of process for SIGUSR2 is left:\n    () => assert.fail(\"it was told to leave\")"
   )
 })
 
