@@ -98,21 +98,6 @@ const assertExact = (ledger: Ledger.Ledger, count: number) => {
 const failuresOf = <S extends Feed.ElementSchema, E>(feeder: Feeder.Feeder<S, E>) =>
   Effect.map(feeder.status, ({ devices }) => devices.map(({ failures }) => failures))
 
-it.live("two consumers share a feed", () =>
-  Effect.gen(function*() {
-    const ports = [yield* freePort, yield* freePort]
-    const consumers = yield* Effect.forEach(ports, (port) => startConsumer({ port, feeds: ["numbers"] }), {
-      concurrency: "unbounded"
-    })
-    const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 4000), ports)
-    assertExact(yield* ledger, 4000)
-    for (const consumer of consumers) assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
-    assertEachSeen(consumers, 4000)
-    assert.strictEqual(handed(consumers).length, 4000)
-    for (const consumer of consumers) assert.isAbove(handed([consumer]).length, 100)
-    assert.deepStrictEqual(yield* failuresOf(feeder), [0, 0])
-  }))
-
 /** A source that gives `before` elements, and the rest up to `count` once `gate` is open. */
 const gated = (before: number, count: number) =>
   Effect.map(Deferred.make<void>(), (gate) => ({
@@ -121,6 +106,33 @@ const gated = (before: number, count: number) =>
       Stream.fromIterable(numbers(0, before)),
       Stream.unwrap(Effect.as(Deferred.await(gate), Stream.fromIterable(numbers(before, count))))
     )
+  }))
+
+/** Waits until the status of a feeder is so. */
+const when = <S extends Feed.ElementSchema, E>(
+  feeder: Feeder.Feeder<S, E>,
+  check: (status: Feeder.Status) => boolean
+) => feeder.changes.pipe(Stream.takeUntil(check), Stream.runDrain, Effect.timeout("10 seconds"))
+
+/** Whether all devices are linked: what is fed from now on, they share. */
+const areLive = ({ devices }: Feeder.Status) => devices.every(({ phase }) => phase === "Live")
+
+it.live("two consumers share a feed", () =>
+  Effect.gen(function*() {
+    const ports = [yield* freePort, yield* freePort]
+    const consumers = yield* Effect.forEach(ports, (port) => startConsumer({ port, feeds: ["numbers"] }), {
+      concurrency: "unbounded"
+    })
+    const { open, source } = yield* gated(0, 4000)
+    const { feeder, ledger } = yield* startFeed(Numbers, source, ports)
+    yield* when(feeder, areLive)
+    yield* open
+    assertExact(yield* ledger, 4000)
+    for (const consumer of consumers) assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
+    assertEachSeen(consumers, 4000)
+    assert.strictEqual(handed(consumers).length, 4000)
+    for (const consumer of consumers) assert.isAbove(handed([consumer]).length, 100)
+    assert.deepStrictEqual(yield* failuresOf(feeder), [0, 0])
   }))
 
 const startConsumers = (settings: ReadonlyArray<ConsumerSettings>) =>
@@ -134,25 +146,18 @@ const hasSeen = (consumer: Process, ordinals: ReadonlyArray<number>): boolean =>
   return ordinals.every((ordinal) => seen.has(ordinal))
 }
 
-/** Waits until the status of a feeder is so. */
-const when = <S extends Feed.ElementSchema, E>(
-  feeder: Feeder.Feeder<S, E>,
-  check: (status: Feeder.Status) => boolean
-) => feeder.changes.pipe(Stream.takeUntil(check), Stream.runDrain, Effect.timeout("10 seconds"))
-
 describe("a consumer that dies", () => {
   it.live("its elements go elsewhere, marked, and a restarted one is fed again", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
       const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["numbers"], concurrency: 4, millis: 2 }))
-      const [a, b] = yield* startConsumers(settings)
+      const [a, b] = yield* startConsumers([{ ...settings[0]!, untilSignal: 4 }, settings[1]!])
       const { open, source } = yield* gated(1000, 2000)
       const { feeder, ledger } = yield* startFeed(Numbers, source, ports)
-      yield* a!.printed("Handed", 100)
+      yield* a!.printed("Handed", 4)
       yield* a!.signal("SIGKILL")
-      const before = handed([b!]).length
       yield* a!.exited
-      const others = yield* b!.printed("Handed", before + 200)
+      yield* until("the other was given everything", () => hasSeen(b!, numbers(0, 1000)))
       const again = yield* startConsumer(settings[0]!)
       yield* open
       yield* again.printed("Handed", 100)
@@ -167,7 +172,6 @@ describe("a consumer that dies", () => {
       assert.isAbove(first!.failures, 0)
       assert.deepInclude(second, { session: 1, failures: 0, redelivered: account.redelivered - first!.redelivered })
       yield* Effect.forEach([b!, again], (consumer) => consumer.exited)
-      void others
     }))
 
   it.live("without another, the run waits for it to come back", () =>
@@ -204,10 +208,10 @@ describe("a consumer that dies", () => {
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
       const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
-      const [a, b] = yield* startConsumers(settings)
+      const [a, b] = yield* startConsumers([{ ...settings[0]!, untilSignal: 2 }, settings[1]!])
       const { open, source } = yield* gated(1000, 2000)
-      const { ledger } = yield* startFeed(Kept, source, ports)
-      yield* a!.printed("Handed", 100)
+      const { feeder, ledger } = yield* startFeed(Kept, source, ports)
+      yield* when(feeder, ({ devices: [first] }) => first!.held === 64)
       yield* a!.signal("SIGKILL")
       yield* a!.exited
       const again = yield* startConsumer(settings[0]!)
@@ -226,11 +230,10 @@ describe("a consumer that dies", () => {
   it.live("accepted: what it held is counted when it does not come back", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      const [a, b] = yield* startConsumers(
-        ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
-      )
-      const { ledger } = yield* startFeed(Kept, numbers(0, 1000), ports, short)
-      yield* a!.printed("Handed", 100)
+      const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
+      const [a, b] = yield* startConsumers([{ ...settings[0]!, untilSignal: 2 }, settings[1]!])
+      const { feeder, ledger } = yield* startFeed(Kept, numbers(0, 1000), ports, short)
+      yield* when(feeder, ({ devices: [first] }) => first!.held === 64)
       yield* a!.signal("SIGKILL")
       const account = yield* ledger
       yield* b!.exited
@@ -244,13 +247,13 @@ describe("a consumer that is stopped for longer than the lease", () => {
   it.live("hands out nothing that was taken back, and its late settlements do not count", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      // Two of its three workers are busy for longer than it is stopped; the third wakes with elements in the queue.
+      // Two of its three workers are busy until it has a new session; the third wakes with elements in the queue.
       const a = yield* startConsumer({
         port: ports[0],
         feeds: ["numbers"],
         concurrency: 3,
         millis: 30,
-        slow: { count: 2, millis: 2800 }
+        untilSignal: 2
       })
       const { open, source } = yield* gated(300, 600)
       const { feeder, ledger } = yield* startFeed(Numbers, source, ports, { lease: 400 })
@@ -258,14 +261,16 @@ describe("a consumer that is stopped for longer than the lease", () => {
       const taken = handed([a]).slice(0, 2).map(({ ordinal }) => ordinal)
       const b = yield* startConsumer({ port: ports[1], feeds: ["numbers"], concurrency: 4, millis: 1 })
       yield* a.signal("SIGSTOP")
-      yield* Effect.sleep(3 * 400)
-      const [stopped] = (yield* feeder.status).devices
-      assert.deepInclude(stopped, { leased: 0, held: 0 })
-      assert.isAbove(stopped!.session, 1)
+      yield* when(feeder, ({ devices: [stopped] }) => stopped!.session > 1 && stopped!.leased + stopped!.held === 0)
       yield* until("the other did what was taken back", () => hasSeen(b, taken))
       const woken = handed([a]).length
       yield* a.signal("SIGCONT")
-      yield* a.printed("Finished", 5)
+      yield* when(feeder, ({ devices: [woken] }) => woken!.phase === "Live")
+      yield* a.signal("SIGUSR2")
+      yield* until("its late settlements were made", () => {
+        const finished = new Set(a.all("Finished").map(({ ordinal }) => ordinal))
+        return taken.every((ordinal) => finished.has(ordinal))
+      })
       yield* open
       const account = yield* ledger
       yield* Effect.forEach([a, b], (consumer) => consumer.exited)
@@ -281,16 +286,16 @@ describe("a consumer of an accepted feed that is stopped for longer than the lea
   it.live("goes on with what it has accepted, and marks what the feeder may not know", () =>
     Effect.gen(function*() {
       const ports = [yield* freePort, yield* freePort] as const
-      const a = yield* startConsumer({ port: ports[0], feeds: ["kept"], concurrency: 2, millis: 10 })
+      const a = yield* startConsumer({ port: ports[0], feeds: ["kept"], concurrency: 2, millis: 10, untilSignal: 2 })
       const { open, source } = yield* gated(500, 600)
-      const { ledger } = yield* startFeed(Kept, source, ports, short)
-      yield* a.printed("Handed", 20)
+      const { feeder, ledger } = yield* startFeed(Kept, source, ports, short)
+      yield* when(feeder, ({ devices: [first] }) => first!.held === 64)
       yield* a.signal("SIGSTOP")
       const b = yield* startConsumer({ port: ports[1], feeds: ["kept"], concurrency: 4, millis: 1 })
-      yield* Effect.sleep(3 * short.lease)
-      const woken = handed([a]).length
+      yield* when(feeder, ({ devices: [first] }) => first!.session > 1)
       yield* a.signal("SIGCONT")
-      yield* a.printed("Handed", woken + 20)
+      yield* a.signal("SIGUSR2")
+      yield* a.printed("Handed", 66)
       yield* open
       const account = yield* ledger
       yield* Effect.forEach([a, b], (consumer) => consumer.exited)
@@ -304,19 +309,20 @@ describe("a feeder that is stopped", () => {
   it.live("for longer than the lease: what lapsed is given again, marked", () =>
     Effect.gen(function*() {
       const port = yield* freePort
-      const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 2, millis: 30 })
+      const consumer = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 2, untilSignal: 2 })
       const feeder = yield* startFeeder({
         feed: "numbers",
         count: 50,
         leaseMillis: short.lease,
         devices: { [nameOf(0)]: `tcp://127.0.0.1:${port}` }
       })
-      yield* consumer.printed("Handed", 10)
+      yield* consumer.printed("Handed", 2)
       yield* feeder.signal("SIGSTOP")
-      yield* Effect.sleep(1.3 * short.lease)
-      const lapsed = handed([consumer]).length
-      yield* Effect.sleep(1.7 * short.lease)
-      assert.strictEqual(handed([consumer]).length, lapsed)
+      yield* Effect.sleep(2 * short.lease)
+      yield* consumer.signal("SIGUSR2")
+      yield* consumer.printed("Finished", 2)
+      yield* Effect.sleep(0.5 * short.lease)
+      assert.strictEqual(handed([consumer]).length, 2, "what lapsed is not handed out")
       yield* feeder.signal("SIGCONT")
       yield* feeder.exited
       yield* consumer.exited
@@ -414,7 +420,8 @@ describe("a link", () => {
         yield* proxy.freeze
         const frozenAt = performance.now()
         yield* when(feeder, ({ devices }) => devices[0]!.session > 1)
-        assert.isAbove(performance.now() - frozenAt, 700)
+        // From the last word of the device on, which may have been some while before.
+        assert.isAbove(performance.now() - frozenAt, 400)
         assert.isBelow(performance.now() - frozenAt, 3000)
         yield* proxy.heal
         const before = handed([a!]).length
@@ -563,12 +570,15 @@ describe("a consumer that is told to go", () => {
     Effect.gen(function*() {
       const port = yield* freePort
       const proxy = yield* makeProxy(port)
-      const a = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 16, millis: 120 })
+      const a = yield* startConsumer({ port, feeds: ["numbers"], concurrency: 16, untilSignal: 16 })
       const { feeder, ledger } = yield* startFeed(Numbers, numbers(0, 200), [proxy.port])
       yield* a.printed("Handed", 16)
       yield* a.signal("SIGTERM")
       yield* when(feeder, ({ devices }) => devices[0]!.phase === "Draining")
       yield* proxy.cut
+      yield* until("it was linked again", () => proxy.connections() > 1)
+      yield* when(feeder, ({ devices }) => devices[0]!.phase === "Draining")
+      yield* a.signal("SIGUSR2")
       yield* a.exited
       assert.strictEqual(a.all("Finished").length, handed([a]).length)
       const again = yield* startConsumer({ port, feeds: ["numbers"] })
@@ -754,8 +764,9 @@ describe("a feeder that dies", () => {
         yield* consumer.printed("Handed", 8)
         yield* first.signal("SIGKILL")
         yield* first.exited
+        const before = handed([consumer]).length
         if (after === "after its lease") {
-          yield* Effect.sleep(1.3 * short.lease)
+          yield* Effect.sleep(2 * short.lease)
           const lapsed = handed([consumer]).length
           yield* Effect.sleep(0.5 * short.lease)
           assert.strictEqual(handed([consumer]).length, lapsed)
@@ -772,7 +783,7 @@ describe("a feeder that dies", () => {
         yield* consumer.exited
         const all = handed([consumer]).map(({ ordinal }) => ordinal)
         // Some of what it held was handed out before the lease ran out, but not all of it.
-        assert.isBelow(all.length - 40, 8 + 64)
+        assert.isBelow(all.length - 40, before + 64)
         assert.deepStrictEqual(all.slice(-40), numbers(0, 40))
         assert.deepStrictEqual(all.slice(0, -40), numbers(0, all.length - 40))
       }))
