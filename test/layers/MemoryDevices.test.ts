@@ -154,6 +154,15 @@ describe("links", () => {
       assert.strictEqual(again._tag === "DeviceLost" && again.fate, "gone")
     }).pipe(onNetwork))
 
+  it.effect("a consumer's loop that outlives its host can be interrupted", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkScoped(Numbers.forEach(() => Effect.void), { startImmediately: true }).pipe(
+        Effect.provide(MemoryDevices.layer({ feeds: [Numbers] }))
+      )
+      yield* Fiber.interrupt(fiber)
+      assert.isDefined(fiber.pollUnsafe())
+    }))
+
   it.effect("two networks know nothing of each other", () =>
     Effect.gen(function*() {
       const elsewhere = Effect.provide(
