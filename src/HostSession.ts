@@ -69,6 +69,10 @@ export interface State {
   readonly carried: number
   /** Elements kept from earlier lives of the feeder, which its present life knows nothing of. */
   readonly foreign: number
+  /** Of which lives not all was known to them to be accepted, and up to where it was. */
+  readonly doubted: ReadonlyArray<
+    { readonly incarnation: number; readonly session: number; readonly confirmed: number }
+  >
   readonly settled: number
   readonly above: ReadonlyMap<number, Settled>
   readonly report: number
@@ -166,6 +170,7 @@ export const make = (feeder: string): State => ({
   acceptedBytes: 0,
   carried: 0,
   foreign: 0,
+  doubted: [],
   settled: 0,
   above: new Map(),
   report: 0,
@@ -247,14 +252,21 @@ export const lapse = (state: State): State => ({
 })
 
 /**
- * Notes that an element was handed out, and says whether it must be marked: the lease has run out, and the feeder does
- * not know that it was accepted.
+ * Notes that an element was handed out, and says whether it must be marked: the feeder does not know that it was
+ * accepted, and the lease has run out, or another life of the feeder has begun. Then the life that sent it, if it goes on
+ * somewhere, may have given it again.
  *
  * @category transitions
  * @since 0.1.0
  */
 export const handOut = (state: State, place: Place, now: number): readonly [state: State, isMarked: boolean] => {
-  if (place.incarnation !== state.incarnation) return [{ ...state, foreign: state.foreign - 1 }, false]
+  if (place.incarnation !== state.incarnation) {
+    const foreign = state.foreign - 1
+    const isMarked = state.doubted.some(({ confirmed, incarnation, session }) =>
+      place.incarnation === incarnation && place.session === session && place.sequence > confirmed
+    )
+    return [{ ...state, foreign, doubted: foreign === 0 ? [] : state.doubted }, isMarked]
+  }
   if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, false]
   const deliveredBytes = state.deliveredBytes + place.bytes
   const next: State = {
@@ -334,13 +346,20 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
     if (state.acknowledge === "processed" && state.incarnation > 0) {
       outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: 0 })
     }
-    next = { ...begin(next, frame), foreign: state.acknowledge === "accepted" ? queued(state) : 0 }
+    const { confirmed, incarnation, session } = state
+    const isDoubted = state.accepted > Math.max(state.delivered, confirmed)
+    next = state.acknowledge === "processed" ? begin(next, frame) : {
+      ...begin(next, frame),
+      foreign: queued(state),
+      doubted: isDoubted ? [...state.doubted, { incarnation, session, confirmed }] : state.doubted
+    }
   } else if (frame.session > state.session) {
     const kept = Math.min(frame.keepTo, state.accepted)
     outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: kept })
     next = {
       ...begin(next, frame),
       foreign: state.foreign,
+      doubted: state.doubted,
       carried: state.carried + Math.max(0, kept - state.delivered)
     }
   }

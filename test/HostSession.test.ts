@@ -157,6 +157,22 @@ describe("HostSession", () => {
     assert.isTrue(HostSession.handOut(state, place(3), 5000)[1])
   })
 
+  it("marks what a former life of the feeder may not know it accepted, once that is handed out", () => {
+    const { state } = play(welcomed("accepted"), from(batchOf(1, 2, 1)), report(5), from(batchOf(3, 1, 2)))
+    const anew = (incarnation: number) => hello({ acknowledge: "accepted", incarnation }, 2)
+    const { state: twice } = play(state, anew(6), anew(7))
+    assert.strictEqual(twice.foreign, 3)
+    const marks: Array<boolean> = []
+    let current = twice
+    for (const sequence of [1, 2, 3]) {
+      const [next, isMarked] = HostSession.handOut(current, place(sequence), 6)
+      current = next
+      marks.push(isMarked)
+    }
+    assert.deepStrictEqual(marks, [false, false, true])
+    assert.deepStrictEqual([current.foreign, current.doubted], [0, []])
+  })
+
   it("keeps what was accepted for good when a new session begins, and discards the rest", () => {
     const accepted = play(welcomed("accepted"), from(batchOf(1, 5, 1))).state
     const handed = HostSession.handOut(accepted, place(1), 1)[0]

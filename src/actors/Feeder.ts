@@ -239,7 +239,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       feed: feed.name,
       feeder: id,
       isRunning: books.run !== undefined,
-      hasEnded: runs.hasEnded(),
+      hasEnded: books.hasEnded,
       rejected: books.rejected(),
       ledger: books.ledger(),
       devices: books.devices()

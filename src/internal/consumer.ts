@@ -14,7 +14,7 @@ import type { QueueEnded } from "../FeedQueue.ts"
 import type { Acknowledge, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import type { BatchDelivery, Consumed, Given, Leased, Remainder } from "./given.ts"
-import type { Delivery, FeedsItself, Handed, Host, Hosted, TakeOptions } from "./hosted.ts"
+import type { Delivery, FeedsItself, Handed, Host, Hosted, Take, TakeOptions } from "./hosted.ts"
 import type { OutcomeOf, Outcomes, Reject, Retry } from "./outcomes.ts"
 import { received } from "./received.ts"
 
@@ -95,47 +95,51 @@ const runLoop = <A, B, E, R, E2>(
       }
     )
   const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, () => givenBack("its loop was interrupted"))
-  const turn = Effect.uninterruptibleMask((restore) => {
-    const take = received(restore, (onTake) => hosted.take(loop.take, onTake), interrupted)
-    return Effect.flatMap(take, (handed): Effect.Effect<void, E2, R> => {
-      const value = shape(loop, handed)
-      if (value === undefined) return settle(handed, () => dropped)
-      return Effect.flatMap(Effect.exit(restore(Effect.suspend(() => f(value, handed)))), (exit) => {
-        if (Exit.isSuccess(exit)) return settle(handed, () => done)
-        const outcome = read(exit.cause)
-        return Cause.isCause(outcome)
-          ? Effect.andThen(settle(handed, () => givenBack(Cause.pretty(outcome))), Effect.failCause(outcome))
-          : settle(handed, resultsOf(outcome))
+  const turn = (take: Take<A>) =>
+    Effect.uninterruptibleMask((restore) => {
+      const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
+      return Effect.flatMap(taken, (handed): Effect.Effect<void, E2, R> => {
+        const value = shape(loop, handed)
+        if (value === undefined) return settle(handed, () => dropped)
+        return Effect.flatMap(Effect.exit(restore(Effect.suspend(() => f(value, handed)))), (exit) => {
+          if (Exit.isSuccess(exit)) return settle(handed, () => done)
+          const outcome = read(exit.cause)
+          return Cause.isCause(outcome)
+            ? Effect.andThen(settle(handed, () => givenBack(Cause.pretty(outcome))), Effect.failCause(outcome))
+            : settle(handed, resultsOf(outcome))
+        })
       })
     })
-  })
-  const worker: Effect.Effect<void, E2 | FeedsItself, R> = Effect.clockWith((clock) => {
-    let yielded = clock.monotonicTimeNanosUnsafe()
-    // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
-    const breathe = Effect.suspend(() => {
-      if (clock.monotonicTimeNanosUnsafe() - yielded < breath) return Effect.void
-      return Effect.andThen(
-        Effect.yieldNow,
-        Effect.sync(() => {
-          yielded = clock.monotonicTimeNanosUnsafe()
-        })
+  const worker = (take: Take<A>): Effect.Effect<void, E2 | FeedsItself, R> =>
+    Effect.clockWith((clock) => {
+      let yielded = clock.monotonicTimeNanosUnsafe()
+      // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
+      const breathe = Effect.suspend(() => {
+        if (clock.monotonicTimeNanosUnsafe() - yielded < breath) return Effect.void
+        return Effect.andThen(
+          Effect.yieldNow,
+          Effect.sync(() => {
+            yielded = clock.monotonicTimeNanosUnsafe()
+          })
+        )
+      })
+      return Effect.catchTag(
+        Effect.forever(Effect.andThen(turn(take), breathe), { disableYield: true }),
+        "QueueEnded",
+        () => Effect.void
       )
     })
-    return Effect.catchTag(
-      Effect.forever(Effect.andThen(turn, breathe), { disableYield: true }),
-      "QueueEnded",
-      () => Effect.void
-    )
-  })
-  const workers = loop.concurrency === 1
-    ? worker
-    : Effect.forEach(Array.from({ length: loop.concurrency }), () => worker, {
-      concurrency: "unbounded",
-      discard: true
-    })
-  return Effect.scoped(
-    Effect.andThen(hosted.expect(loop.take.n * loop.concurrency), Effect.as(finishIfLeaving(hosted, workers), counts))
-  )
+  const workers = (take: Take<A>) =>
+    loop.concurrency === 1
+      ? worker(take)
+      : Effect.forEach(Array.from({ length: loop.concurrency }), () => worker(take), {
+        concurrency: "unbounded",
+        discard: true
+      })
+  return Effect.scoped(Effect.flatMap(
+    hosted.begin(loop.take.n * loop.concurrency),
+    (take) => Effect.as(finishIfLeaving(hosted, workers(take)), counts)
+  ))
 }
 
 /** Lets an interrupted loop finish what the process holds, when the process is leaving and not told to end at once. */
@@ -165,14 +169,14 @@ const leasedStream = <A, B, B2>(
 ): Effect.Effect<Stream.Stream<B2, FeedsItself>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const open = new Set<ReadonlyArray<Handed<A>>>()
-    yield* hosted.expect(loop.take.n)
+    const begun = yield* hosted.begin(loop.take.n)
     yield* Effect.addFinalizer(() =>
       Effect.forEach(open, (handed) => hosted.settle(handed, () => givenBack("the stream ended")), { discard: true })
     )
     const settle = (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) =>
       Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, result)) : Effect.void)
     // In the step that takes: what a stream does not live to see is given back, too.
-    const take = hosted.take(loop.take, (handed) => open.add(handed))
+    const take = begun(loop.take, (handed) => open.add(handed))
     const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(take, (handed) => {
       const value = shape(loop, handed)
       if (value === undefined) return Effect.andThen(settle(handed, () => dropped), next)

@@ -71,6 +71,8 @@ export interface Books<A> {
   run: Run | undefined
   /** Why the run cannot go on. */
   fatal: FeedError | undefined
+  /** The sources have ended, and everything is acknowledged as declared: nothing is to be fed any more. */
+  hasEnded: boolean
   readonly error: (reason: typeof FeedErrorReason.Type) => FeedError
   /** The run cannot go on; the first reason counts. */
   readonly failUnsafe: (reason: typeof FeedErrorReason.Type) => void
@@ -206,6 +208,7 @@ export const make = <A>(options: {
       owner,
       run: undefined,
       fatal: undefined,
+      hasEnded: false,
       error,
       failUnsafe: (reason) => {
         books.fatal ??= error(reason)

@@ -46,7 +46,7 @@ export const make = <A>(options: {
 
   const startRemote = (device: string, remote: Remote<A>): Effect.Effect<void> => {
     const running = books.run
-    if (running === undefined || remote.startedIn === running) return Effect.void
+    if (running === undefined || books.hasEnded || remote.startedIn === running) return Effect.void
     remote.startedIn = running
     remote.failed = undefined
     const registered = Effect.withFiber<void, RemoteFeed.DeviceFailed>((fiber) => {

@@ -22,7 +22,6 @@ export interface Runs {
   readonly stop: Effect.Effect<void>
   /** Waits until this run, or one before, has fed anything; fails with the run. */
   readonly feeding: Effect.Effect<void, unknown>
-  readonly hasEnded: () => boolean
 }
 
 /** The runs of a new feeder. */
@@ -40,7 +39,6 @@ export const make = <A>(options: {
   /** A run has begun, or begins; and is to stop as soon as it can. */
   let isClaimed = false
   let isStopAsked = false
-  let hasEnded = false
   /** Of this run, or of the first that fed anything. */
   let feeding = Deferred.makeUnsafe<void, unknown>()
   let hasFed = false
@@ -71,7 +69,7 @@ export const make = <A>(options: {
         return yield* books.fatal ?? error(new NoDeviceLeft({ devices: failed }))
       }
       if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
-        hasEnded = true
+        books.hasEnded = true
         // The source that ended last closes it too, unless it is stopped before it gets there.
         queue.closeNowUnsafe()
         return
@@ -125,7 +123,7 @@ export const make = <A>(options: {
 
   const claim = Effect.suspend(() => {
     if (isClaimed) return Effect.fail(error(new NotRunnable({ why: "running" })))
-    if (hasEnded) return Effect.fail(error(new NotRunnable({ why: "ended" })))
+    if (books.hasEnded) return Effect.fail(error(new NotRunnable({ why: "ended" })))
     isClaimed = true
     isStopAsked = false
     return Effect.void
@@ -140,7 +138,6 @@ export const make = <A>(options: {
       isStopAsked = true
       return books.run === undefined ? Effect.void : Effect.asVoid(books.run.outer.requestStop())
     }),
-    feeding: Effect.suspend(() => Deferred.await(feeding)),
-    hasEnded: () => hasEnded
+    feeding: Effect.suspend(() => Deferred.await(feeding))
   }
 }

@@ -61,6 +61,18 @@ export interface TakeOptions {
 }
 
 /**
+ * Hands out up to `n` elements; fails at the end of the feed. Interrupting it gives back what it had collected. `onTake`
+ * is told of what is handed out in the very step that does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Take<A> = (
+  options: TakeOptions,
+  onTake?: OnTake<Handed<A>>
+) => Effect.Effect<ReadonlyArray<Handed<A>>, QueueEnded | FeedsItself>
+
+/**
  * What hosts one feed for the consumers of a process; a `Device` implements it.
  *
  * @category models
@@ -68,20 +80,15 @@ export interface TakeOptions {
  */
 export interface Hosted<A> {
   /**
-   * Hands out up to `n` elements; fails at the end of the feed. Interrupting it gives back what it had collected.
-   * `onTake` is told of what is handed out in the very step that does.
+   * Begins a consumer, which is to have up to `n` elements in its hands at once while the scope is open, and gives what
+   * it takes with. At the end of the feed that ends for good: what is fed after it is for consumers that begin then.
    */
-  readonly take: (
-    options: TakeOptions,
-    onTake?: OnTake<Handed<A>>
-  ) => Effect.Effect<ReadonlyArray<Handed<A>>, QueueEnded | FeedsItself>
+  readonly begin: (n: number) => Effect.Effect<Take<A>, never, Scope.Scope>
   /**
    * Settles elements, in the order in which they were handed out, and asks once for the result of each. Says how many
    * settlements came too late to count.
    */
   readonly settle: (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) => Effect.Effect<number>
-  /** Announces that up to `n` elements will be in consumers' hands at once, while the scope is open. */
-  readonly expect: (n: number) => Effect.Effect<void, never, Scope.Scope>
   /** Whether the process is leaving: what is held is finished, nothing more is taken. */
   readonly isLeaving: Effect.Effect<boolean>
   /** Waits until the process must end now, held elements or not. */

@@ -8,7 +8,7 @@ import * as FeedQueue from "../FeedQueue.ts"
 import * as HostSession from "../HostSession.ts"
 import type { Hello, RefusedReason, Result } from "../RemoteDevices.ts"
 import { differences } from "./fingerprint.ts"
-import type { Handed, Hosted } from "./hosted.ts"
+import type { Handed, Hosted, Take } from "./hosted.ts"
 import { CurrentFeeder, FeedsItself } from "./hosted.ts"
 import type { Session } from "./hostedEntry.ts"
 import { Entry } from "./hostedEntry.ts"
@@ -278,33 +278,35 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         return fenced
       })
 
-    const hosted: Hosted<unknown> = {
-      take: ({ n, within }, onTake) =>
-        Effect.flatMap(
-          CurrentFeeder,
-          (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
-            if (reader !== undefined) {
-              readers.add(reader)
-              const fed = [...sessions.values()].find(({ state }) => state.feeder === reader)
-              if (fed !== undefined) {
-                return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
-              }
+    const takeFrom = (queue: FeedQueue.FeedQueue<Entry>): Take<unknown> => ({ n, within }, onTake) =>
+      Effect.flatMap(
+        CurrentFeeder,
+        (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
+          if (reader !== undefined) {
+            readers.add(reader)
+            const fed = [...sessions.values()].find(({ state }) => state.feeder === reader)
+            if (fed !== undefined) {
+              return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
             }
-            return within === undefined ? queue.takeUpTo(n, onTake) : queue.takeWithin(n, within, onTake)
           }
-        ),
-      settle,
-      expect: (n) =>
+          return within === undefined ? queue.takeUpTo(n, onTake) : queue.takeWithin(n, within, onTake)
+        }
+      )
+
+    const hosted: Hosted<unknown> = {
+      begin: (n) =>
         Effect.acquireRelease(
           Effect.sync(() => {
             demand += n
             wakeAll()
+            return takeFrom(queue)
           }),
           () =>
             Effect.sync(() => {
               demand -= n
             })
         ),
+      settle,
       isLeaving: Effect.sync(() => shared.isLeaving),
       awaitAbandoned: Deferred.await(shared.abandoned)
     }

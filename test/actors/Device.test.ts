@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Queue, Result, Schema, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Latch, Layer, Queue, Result, Schema, Scope, Stream } from "effect"
 import { Device, DeviceSpec, FailureTolerator, Feed, Feeder, MemoryDevices, RemoteDevices } from "effect-feeder"
 import { ManualSource } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
@@ -214,6 +214,32 @@ describe("feeders", () => {
         assert.strictEqual((yield* Fiber.join(run)).delivered, i * 5)
       }
     }))
+
+  for (const concurrency of [1, 2]) {
+    it.effect(`a loop of ${concurrency} that is busy when its feeding ends takes nothing of the next`, () =>
+      Effect.gen(function*() {
+        const Held = Feed.make("held", { element: Schema.Int, capacity: 4, acknowledge: "accepted" })
+        const { feeding, host } = yield* wire
+        const [, hosts] = yield* host({ feeds: [Held] })
+        const release = yield* Latch.make()
+        const consume = (seen: Array<number>) =>
+          Effect.provide(
+            Held.forEach((n) => Effect.andThen(release.await, Effect.sync(() => seen.push(n))), { concurrency }),
+            hosts
+          )
+        const first: Array<number> = []
+        const second: Array<number> = []
+        const busy = yield* Effect.forkChild(consume(first))
+        yield* feeding(Feeder.run(Held, { source: [1], devices: [device] }))
+        const next = yield* Effect.forkChild(feeding(Feeder.run(Held, { source: [2, 3], devices: [device] })))
+        yield* settled
+        yield* release.open
+        yield* Fiber.join(busy)
+        yield* consume(second)
+        yield* Fiber.join(next)
+        assert.deepStrictEqual([first, second], [[1], [2, 3]])
+      }))
+  }
 
   it.effect("several share the capacity, with one element each at least", () =>
     Effect.gen(function*() {

@@ -616,6 +616,24 @@ describe("devices", () => {
       assert.isAtLeast(seen.length, 30 - Numbers.capacity - 1)
     }).pipe(onNetwork))
 
+  it.effect("a device that is added while a run is ending does not keep it from ending", () =>
+    Effect.gen(function*() {
+      for (const name of [replica(0), replica(1)]) {
+        yield* Effect.forkChild(host(name)(Numbers.forEach(() => Effect.void)))
+      }
+      yield* settled
+      const made = yield* Feeder.make(Numbers)
+      const feeder = yield* made.set(range(20))
+      yield* feeder.addRemoteDevice(replica(0))
+      const run = yield* Effect.forkChild(Effect.provideService(feeder.run, Scheduler.MaxOpsBeforeYield, 5))
+      const { isRunning } = yield* Effect.andThen(Effect.yieldNow, feeder.status).pipe(
+        Effect.repeat({ until: (status) => status.hasEnded })
+      )
+      assert.isTrue(isRunning)
+      yield* feeder.addRemoteDevice(replica(1))
+      assert.strictEqual((yield* Fiber.join(run)).delivered, 20)
+    }).pipe(onNetwork))
+
   it.effect("a device that is added while a run is starting is fed once", () =>
     Effect.gen(function*() {
       for (let turns = 0; turns < 30; turns++) {

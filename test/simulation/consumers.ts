@@ -15,6 +15,8 @@ export interface DeviceLife {
   main: Fiber.Fiber<unknown, unknown> | undefined
   loop: Fiber.Fiber<unknown, unknown> | undefined
   device: Device.Device | undefined
+  /** Whether its loop has been told that the feed has ended: what comes after is for the next loop. */
+  isAtEnd: boolean
   /** Handlers that have begun and not ended. */
   busy: number
   isClosing: boolean
@@ -86,6 +88,7 @@ export const make = (world: World) => {
       main: undefined,
       loop: undefined,
       device: undefined,
+      isAtEnd: false,
       busy: 0,
       isClosing: false,
       isReplaced: false
@@ -102,10 +105,15 @@ export const make = (world: World) => {
       const hosted = Context.get(hosts, feed.host)
       const watched = Context.add(hosts, feed.host, {
         ...hosted,
-        take: (options, onTake) =>
-          hosted.take(options, (handed) => {
-            for (const { delivery, element } of handed) laws.given(name, element, delivery)
-            onTake?.(handed)
+        begin: (n) =>
+          Effect.gen(function*() {
+            const take = yield* hosted.begin(n)
+            life.isAtEnd = false
+            return (options, onTake) =>
+              take(options, (handed) => {
+                for (const { delivery, element } of handed) laws.given(name, element, delivery)
+                onTake?.(handed)
+              }).pipe(Effect.tapError(() => Effect.sync(() => life.isAtEnd = true)))
           })
       })
       while (true) {

@@ -59,20 +59,26 @@ export const run = (seed: number, say?: (line: string) => void): Told => {
       if (stopAskedAt !== undefined) continue
       const { devices, ledger } = Effect.runSync(feeder.status)
       laws.lookedAt(key, runs, devices)
+      const links = network.connections().filter((one) => one.feeder === process && one.isOpen("feeder"))
+      laws.lookedAtFront(
+        key,
+        links.map(({ id }) => id).join(),
+        self.removedAt > 0 || links.some(({ isFull }) => isFull("feeder"))
+      )
       // What waits for its time to be given again counts as queued, and so does what was out at a removed device.
       const mayWait = plan.isPatient || self.removed.size > 0 || simulation.now() < self.removedAt + 1.2 * lease
       if (mayWait || ledger.queued === 0) continue
-      for (const connection of network.connections()) {
-        if (connection.feeder !== process || connection.isFull("feeder")) continue
-        const live = devices.find(({ device, phase }) => device === connection.device && phase === "Live")
-        if (live !== undefined && laws.canSend(connection, live.session)) {
-          laws.fail(6, `${key} sends nothing to ${connection.device}, which granted more: ${stuck()}`)
+      for (const { device, phase, session } of devices) {
+        const link = links.findLast((one) => one.device === device)
+        if (phase !== "Live" || link === undefined || link.isFull("feeder")) continue
+        if (laws.canSend(link, session)) {
+          laws.fail(6, `${key} sends nothing to ${device}, which granted more: ${stuck()}`)
         }
       }
     }
-    for (const { busy, device, loop, name, process } of consumers.lives) {
+    for (const { busy, device, isAtEnd, loop, name, process } of consumers.lives) {
       if (device === undefined || loop?.pollUnsafe() !== undefined || !process.isAlive() || process.isFrozen()) continue
-      if (busy >= plan.concurrency) continue
+      if (isAtEnd || busy >= plan.concurrency) continue
       const queued = Effect.runSync(device.status)[0]!.queued
       if (queued > 0) laws.fail(6, `consumers wait at ${name}, where ${queued} are queued`)
     }

@@ -5,7 +5,7 @@
 import type { Feeder } from "effect-feeder"
 import type { Delivery } from "effect-feeder/Feed"
 import type { Ledger } from "effect-feeder/Ledger"
-import type { DeviceFrame, Result } from "effect-feeder/RemoteDevices"
+import type { Batch, DeviceFrame, Progress, Result } from "effect-feeder/RemoteDevices"
 import type { Connection, Seen } from "effect-feeder/testing/SimulatedDevices"
 import { failureDelay, lease, type Plan } from "./plan.ts"
 
@@ -36,6 +36,14 @@ class Account {
   readonly refused = new Set<number>()
   redelivered = 0
   generated = 0
+  /** By ordinal: the device it was last sent to. */
+  readonly sentTo = new Map<number, string>()
+  /** Taken back and not sent again; those of them that waited in the queue already when the time last went on. */
+  readonly back = new Set<number>()
+  waiting: ReadonlyArray<number> = []
+  /** What was sent for the first time meanwhile, and the links that were open before. */
+  overtaking: number | undefined
+  links = ""
 
   constructor(total: number) {
     this.total = total
@@ -52,6 +60,9 @@ interface Session {
   idle: number
 }
 
+const brief = (frame: Seen["frame"]): string =>
+  JSON.stringify(frame, (key, value) => key === "chunk" || key === "fingerprint" ? undefined : value)
+
 /** What one life of a feeder has learned of a device, and what of its failures was looked at. */
 class Peer {
   incarnation: string | undefined
@@ -62,6 +73,9 @@ class Peer {
   /** Whether the device refused it for good. */
   isRefused = false
   leaves = 0
+  /** What is out in the current session: ordinals by sequence. */
+  readonly out = new Map<number, number>()
+  outIn = 0
   /** The run that it was looked at in, and the session that this run began with. */
   run = 0
   session = 0
@@ -135,7 +149,41 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (result === "Reject") account?.refused.add(ordinal)
   }
 
+  const sending = ({ device, feeder }: Connection, { first, runs }: Batch): void => {
+    const account = accounts.get(feeder.name)!
+    const { out } = peerOf(feeder.name, device)
+    let sequence = first
+    for (const { attempt, count, ordinal } of runs) {
+      for (let i = ordinal; i < ordinal + count; i++) {
+        if (attempt === 1 && !account.sentTo.has(i) && account.waiting.length > 0) account.overtaking ??= i
+        account.sentTo.set(i, device)
+        account.back.delete(i)
+        out.set(sequence++, i)
+      }
+    }
+  }
+
+  /** What a report settles as declared is out no more. */
+  const settle = ({ out }: Peer, { above, accepted, settled }: Progress): void => {
+    const to = plan.acknowledge === "accepted" ? accepted : settled
+    for (const sequence of out.keys()) if (sequence <= to) out.delete(sequence)
+    for (const { count, from } of above) for (let i = from; i < from + count; i++) out.delete(i)
+  }
+
+  /** What came back stands at the front: nothing new is sent while it waits. `links` names those that are open. */
+  const lookedAtFront = (key: string, links: string, isStuck: boolean): void => {
+    const account = accounts.get(key)!
+    const left = account.waiting.filter((ordinal) => account.back.has(ordinal))
+    if (account.overtaking !== undefined && left.length > 0 && links === account.links && !isStuck) {
+      fail(2, `${key} sends #${account.overtaking} while #${left.join(", #")} stand before it in the queue`)
+    }
+    account.waiting = isStuck ? [] : [...account.back]
+    account.overtaking = undefined
+    account.links = links
+  }
+
   const hear = (peer: Peer, frame: DeviceFrame): void => {
+    if (frame._tag === "Welcome" || frame._tag === "Progress") settle(peer, frame.progress)
     if (frame._tag === "Leaving") peer.leaves++
     if (frame._tag === "Refused" && !frame.retry) peer.isRefused = true
     const isOther = frame._tag === "Welcome" && peer.incarnation !== undefined && peer.incarnation !== frame.device
@@ -183,6 +231,12 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
       const peer = peerOf(key, device)
       const what = `${key} and ${device}`
       if (failures > Math.max(1, plan.limit)) fail(7, `${what}: ${failures} failures of ${plan.limit}`)
+      if (session !== peer.outIn) {
+        const { back, sentTo } = accounts.get(key)!
+        for (const ordinal of peer.out.values()) if (sentTo.get(ordinal) === device) back.add(ordinal)
+        peer.out.clear()
+        peer.outIn = session
+      }
       if (peer.run !== run) begin(peer, run, session)
       const isFresh = failures > peer.failures
       if (plan.supervision === "each") {
@@ -216,6 +270,8 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
 
   /** Looks at every frame. */
   const watch = ({ connection, frame, from, what }: Seen): void => {
+    const [feeder, device] = [connection.feeder.name, connection.host.name]
+    say(() => `link ${connection.id}, ${feeder} ${from === "feeder" ? "▶" : "◀"} ${device}, ${what}: ${brief(frame)}`)
     if (!accounts.has(connection.feeder.name)) return // an intruder
     const link = () => sessionOf.get(connection.id)
     if (frame._tag === "Hello") {
@@ -228,6 +284,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     const names = link()
     if (names === undefined) return
     const session = sessions.get(names.key)!
+    if (frame._tag === "Batch" && what === "sent") sending(connection, frame)
     if (frame._tag === "Batch") {
       const count = frame.runs.reduce((sum, run) => sum + run.count, 0)
       const last = frame.first + count - 1
@@ -235,7 +292,6 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
         received.set(names.key, Math.max(received.get(names.key) ?? 0, last))
         return
       }
-      say(() => `${names.key} sends ${frame.first}..${last}`)
       if (last > session.creditTo) {
         fail(1, `${names.key} sends sequence ${last}, granted were ${session.creditTo}`)
       }
@@ -342,6 +398,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     runBegins,
     looked,
     lookedAt,
+    lookedAtFront,
     loopEnded,
     ended,
     canSend,

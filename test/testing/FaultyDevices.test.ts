@@ -154,7 +154,8 @@ describe("scripts", () => {
       assert.deepStrictEqual([error.device, error.fate], [device, "gone"])
       assert.include(error.message, "the test broke the link")
       const hosted = yield* Numbers.host
-      const handed = yield* hosted.take({ n: 5, within: undefined })
+      const take = yield* hosted.begin(5)
+      const handed = yield* take({ n: 5, within: undefined })
       assert.deepStrictEqual(handed.map(({ element }) => element), range(5))
       const again = yield* open(device)
       yield* again.send(hello(device))
