@@ -68,6 +68,8 @@ class Peer {
   incarnation: string | undefined
   /** When it last heard of the device since its last failure. */
   heardAt: number | undefined
+  /** When it last heard of it after a silence that was too long. */
+  lateAt = -Infinity
   /** Whether it learned that the device is gone, that another took its place, or that it refuses for now. */
   hasReason = true
   /** Whether the device refused it for good. */
@@ -188,8 +190,8 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (frame._tag === "Refused" && !frame.retry) peer.isRefused = true
     const isOther = frame._tag === "Welcome" && peer.incarnation !== undefined && peer.incarnation !== frame.device
     // What comes too late is no excuse for the silence before it.
-    const isLate = peer.heardAt !== undefined && now() >= peer.heardAt + lease
-    if (isOther || isLate || frame._tag === "Leaving" || frame._tag === "Refused") peer.hasReason = true
+    if (now() >= (peer.heardAt ?? 0) + lease) peer.lateAt = now()
+    if (isOther || frame._tag === "Leaving" || frame._tag === "Refused") peer.hasReason = true
     if (frame._tag === "Welcome") peer.incarnation = frame.device
     if (frame._tag === "Welcome" || frame._tag === "Progress") peer.heardAt = now()
   }
@@ -240,7 +242,8 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
       if (peer.run !== run) begin(peer, run, session)
       const isFresh = failures > peer.failures
       if (plan.supervision === "each") {
-        const isLapsed = peer.heardAt === undefined || now() >= peer.heardAt + lease
+        // A failure counts when its link is closed, for which there is a second.
+        const isLapsed = peer.heardAt === undefined || now() >= peer.heardAt + lease || now() <= peer.lateAt + 1000
         if (isFresh && !isLapsed && !peer.hasReason) fail(7, `${what}: a failure was counted without a reason`)
         // What was out is given back at once; the failure counts when the link is closed, before the next is opened.
         const isCounted = phase !== "BackOff" && phase !== "Failed" && phase !== "Ended"
