@@ -404,6 +404,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
       `two processes answer to the name ${state.config.device}: ${frame.device} and ${state.device}; give each its own`
     )
   }
+  if (state.device === frame.device && frame.progress.report <= state.progress.report) return forgotten(state, now)
   let next = state
   if (state.device !== undefined && state.device !== frame.device) {
     // Another incarnation: what the one before held is gone with it.
@@ -430,6 +431,18 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
   if (known.phase === "Failed") return [known, outputs]
   const [ended, more] = drain(known, now)
   return [ended, [...outputs, ...resend(known, frame.progress.accepted), ...more]]
+}
+
+/** The device counts its reports anew: it has forgotten a session of which everything was handed out. */
+const forgotten = <A>(state: State<A>, now: number): Step<A> => {
+  const next: State<A> = {
+    ...state,
+    delivered: state.delivered + held(state),
+    progress: { ...state.progress, delivered: state.progress.accepted, carried: 0 }
+  }
+  return leased(next) > 0
+    ? reclaim(next, "unknown", now, "it has forgotten the session")
+    : [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, [{ _tag: "CloseLink" }]]
 }
 
 /** A session that has sent nothing. */
@@ -607,7 +620,7 @@ const reclaim = <A>(
 ): Step<A> => {
   const items = unsettled(state)
   const next: State<A> = {
-    ...(state.welcomed ? nextSession(state) : state),
+    ...nextSession(state),
     phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
     heardAt: undefined,
     leaving: false
@@ -618,11 +631,15 @@ const reclaim = <A>(
   return [next, outputs]
 }
 
-const nextSession = <A>(state: State<A>): State<A> => ({
-  ...fresh(state),
-  session: state.session + 1,
-  keepTo: state.config.acknowledge === "accepted" ? state.progress.accepted : 0
-})
+/** A device that has not answered the Hello of this session may know only the one before: what to keep is said of that. */
+const nextSession = <A>(state: State<A>): State<A> =>
+  state.welcomed
+    ? {
+      ...fresh(state),
+      session: state.session + 1,
+      keepTo: state.config.acknowledge === "accepted" ? state.progress.accepted : 0
+    }
+    : state
 
 const unsettled = <A>(state: State<A>): ReadonlyArray<Item<A>> => {
   const items: Array<Item<A>> = []

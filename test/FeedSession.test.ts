@@ -72,6 +72,48 @@ const reportOf = (now: number, facts: Partial<Progress> & { readonly report: num
   frameOf({ _tag: "Progress", progress: progress(facts) }, now)
 
 describe("FeedSession", () => {
+  it("keeps what a device accepted for good, though sessions end that it never heard of", () => {
+    const accepted = play(
+      live("accepted"),
+      { _tag: "Push", items: items("a", "b", "c") },
+      reportOf(2, { report: 2, accepted: 3, delivered: 2 }),
+      { _tag: "GiveUp" },
+      { _tag: "Begin" }
+    ).state
+    const again = play(accepted, { _tag: "Opened", now: 10 }, { _tag: "GiveUp" }, { _tag: "Begin" }).state
+    const hello = only(sent(play(again, { _tag: "Opened", now: 20 }).outputs), "Hello")
+    assert.deepStrictEqual([hello.session, hello.keepTo], [2, 3])
+    assert.strictEqual(FeedSession.held(again), 1)
+  })
+
+  it("takes back what is out at a device that has forgotten the session", () => {
+    const { outputs, state } = play(
+      live(),
+      { _tag: "Push", items: items("a", "b") },
+      reportOf(2, { report: 5, accepted: 2, delivered: 1 }),
+      { _tag: "Lost", fate: "unknown", now: 3 },
+      { _tag: "Opened", now: 4 },
+      frameOf(welcome("device-a", { report: 1 }), 5)
+    )
+    assert.strictEqual(state.phase, "BackOff")
+    const back = outputs.find((output) => output._tag === "GiveBack")
+    assert.deepStrictEqual(back?._tag === "GiveBack" && back.items.map(({ attempt }) => attempt), [2, 2])
+  })
+
+  it("begins another session at a device that has forgotten one of which nothing was out", () => {
+    const { state, tags } = play(
+      live("accepted"),
+      { _tag: "Push", items: items("a", "b") },
+      reportOf(2, { report: 5, accepted: 2, delivered: 1 }),
+      { _tag: "Stop" },
+      { _tag: "Opened", now: 9000 },
+      frameOf(welcome("device-a", { report: 1 }), 9001)
+    )
+    assert.deepStrictEqual([state.phase, state.session, state.delivered, FeedSession.held(state)], ["Idle", 2, 2, 0])
+    assert.strictEqual(tags.at(-1), "CloseLink")
+    assert.notInclude(tags, "Reclaimed")
+  })
+
   it("says Hello on a link, and nothing is sent before the Welcome", () => {
     const { outputs, state } = play(make(), { _tag: "Opened", now: 0 })
     assert.deepStrictEqual(sent(outputs).map((frame) => frame._tag), ["Hello"])

@@ -60,10 +60,12 @@ export const run = (seed: number, say?: (line: string) => void): Told => {
       const { devices, ledger } = Effect.runSync(feeder.status)
       laws.lookedAt(key, runs, devices)
       const links = network.connections().filter((one) => one.feeder === process && one.isOpen("feeder"))
+      // What a feed holds in its hand, and puts back since it does not fit, stands before what came back meanwhile.
       laws.lookedAtFront(
         key,
         links.map(({ id }) => id).join(),
-        self.removedAt > 0 || links.some(({ isFull }) => isFull("feeder"))
+        self.removedAt > 0 || plan.windowBytes < 1_000_000 || plan.supervision === "all" ||
+          links.some(({ isFull }) => isFull("feeder"))
       )
       // What waits for its time to be given again counts as queued, and so does what was out at a removed device.
       const mayWait = plan.isPatient || self.removed.size > 0 || simulation.now() < self.removedAt + 1.2 * lease

@@ -179,6 +179,8 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (account.overtaking !== undefined && left.length > 0 && links === account.links && !isStuck) {
       fail(2, `${key} sends #${account.overtaking} while #${left.join(", #")} stand before it in the queue`)
     }
+    // What was about to be sent on a link that has broken is out there, though no frame told of it.
+    if (links !== account.links) { for (const ordinal of account.waiting) account.back.delete(ordinal) }
     account.waiting = isStuck ? [] : [...account.back]
     account.overtaking = undefined
     account.links = links
