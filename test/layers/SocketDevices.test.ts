@@ -211,7 +211,7 @@ describe("a consumer that dies", () => {
       const [a, b] = yield* startConsumers([{ ...settings[0]!, untilSignal: 2 }, settings[1]!])
       const { open, source } = yield* gated(1000, 2000)
       const { feeder, ledger } = yield* startFeed(Kept, source, ports)
-      yield* when(feeder, ({ devices: [first] }) => first!.held === 64)
+      yield* when(feeder, ({ devices: [first] }) => first!.accepted === 66)
       yield* a!.signal("SIGKILL")
       yield* a!.exited
       const again = yield* startConsumer(settings[0]!)
@@ -233,7 +233,7 @@ describe("a consumer that dies", () => {
       const settings = ports.map((port): ConsumerSettings => ({ port, feeds: ["kept"], concurrency: 2, millis: 2 }))
       const [a, b] = yield* startConsumers([{ ...settings[0]!, untilSignal: 2 }, settings[1]!])
       const { feeder, ledger } = yield* startFeed(Kept, numbers(0, 1000), ports, short)
-      yield* when(feeder, ({ devices: [first] }) => first!.held === 64)
+      yield* when(feeder, ({ devices: [first] }) => first!.accepted === 66)
       yield* a!.signal("SIGKILL")
       const account = yield* ledger
       yield* b!.exited
@@ -289,7 +289,7 @@ describe("a consumer of an accepted feed that is stopped for longer than the lea
       const a = yield* startConsumer({ port: ports[0], feeds: ["kept"], concurrency: 2, millis: 10, untilSignal: 2 })
       const { open, source } = yield* gated(500, 600)
       const { feeder, ledger } = yield* startFeed(Kept, source, ports, short)
-      yield* when(feeder, ({ devices: [first] }) => first!.held === 64)
+      yield* when(feeder, ({ devices: [first] }) => first!.accepted === 66)
       yield* a.signal("SIGSTOP")
       const b = yield* startConsumer({ port: ports[1], feeds: ["kept"], concurrency: 4, millis: 1 })
       yield* when(feeder, ({ devices: [first] }) => first!.session > 1)
