@@ -120,6 +120,16 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       hosts.set(feed.name, host)
       context = Context.add(context, feed.host, host.hosted)
     }
+    const closeIfFinished = Effect.sync(() => {
+      for (const host of hosts.values()) host.closeIfFinished()
+    })
+    /** Once it leaves, the loops go on for a feeder that was cut off, and end without it when its lease has run out. */
+    const closeInTime: Effect.Effect<void> = Effect.suspend(() => {
+      const until = Math.max(...[...hosts.values()].map((host) => host.awaitedUntil()))
+      return until > 0
+        ? Effect.andThen(Effect.sleep(Math.max(1, until - shared.now())), closeInTime)
+        : closeIfFinished
+    })
     // Everything that runs does so in a scope of its own, so that it can be flushed before it is closed.
     const outer = yield* Effect.scope
     const scope = yield* Scope.fork(outer)
@@ -133,6 +143,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
           )
           yield* restore(serve(shared, hosts, link, handshake)).pipe(
             Effect.onExit((exit) => Scope.close(own, exit)),
+            Effect.andThen(restore(Effect.suspend(() => shared.isLeaving ? closeInTime : Effect.void))),
             Effect.forkIn(scope)
           )
         })
@@ -151,6 +162,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
         )
       })
     )
+    const abandon = Effect.andThen(Deferred.succeed(shared.abandoned, undefined), closeIfFinished)
     const device: Device = {
       [TypeId]: TypeId,
       id,
@@ -161,12 +173,13 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
           shared.isLeaving = true
           shared.leaveBy = shared.now() + millis
           for (const writer of shared.writers.values()) writer.send({ _tag: "Leaving", byMillis: millis })
-          for (const host of hosts.values()) host.closeIfFinished()
-          return Effect.asVoid(
-            Effect.forkIn(Effect.andThen(Effect.sleep(millis), Deferred.succeed(shared.abandoned, undefined)), scope)
+          return closeInTime.pipe(
+            Effect.forkIn(scope, { startImmediately: true }),
+            Effect.andThen(Effect.forkIn(Effect.andThen(Effect.sleep(millis), abandon), scope)),
+            Effect.asVoid
           )
         }),
-      abandon: Effect.asVoid(Deferred.succeed(shared.abandoned, undefined))
+      abandon
     }
     // Each feed's own key was added above, which is what HostsOf says.
     return [device, context as Context.Context<HostsOf<Feeds>>] as const

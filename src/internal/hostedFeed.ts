@@ -67,6 +67,8 @@ export interface HostedFeed {
   readonly isKnown: (hello: Hello) => boolean
   readonly join: (hello: Hello, link: number) => Effect.Effect<Session>
   readonly closeIfFinished: () => void
+  /** Until when a feeder that was cut off keeps the loops of a process that leaves. */
+  readonly awaitedUntil: () => number
 }
 
 /** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
@@ -148,6 +150,14 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       }
     }
 
+    /** What a feeder that was cut off has sent may still come while something of it is unfinished here. */
+    const isAwaited = ({ state }: Session): boolean =>
+      state.link === undefined && state.acknowledge === "processed" &&
+      HostSession.settledCount(state) < state.accepted && shared.now() < state.leaseUntil
+
+    const awaited = (): ReadonlyArray<Session> =>
+      shared.isLeaving && !Deferred.isDoneUnsafe(shared.abandoned) ? [...sessions.values()].filter(isAwaited) : []
+
     const closeIfFinished = () => {
       const all = [...sessions.values()]
       const linked = all.filter(({ state }) => state.link !== undefined)
@@ -160,6 +170,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         }
       }
       if (!isFinishing && !shared.isLeaving) return
+      if (awaited().length > 0) return
       if (linked.every(({ state }) => HostSession.hasEnded(state))) queue.closeNowUnsafe()
     }
 
@@ -203,8 +214,11 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                 break
               case "Admit":
                 if (!admit(session, output)) {
-                  // The queue has closed meanwhile: nothing of it is accepted here.
-                  session.state = { ...session.state, accepted: output.first.sequence - 1 }
+                  // The queue has closed meanwhile: nothing of it is accepted here. And what is queued to be processed is
+                  // not handed out any more, since a feeder that is turned away gives it again, elsewhere.
+                  session.state = session.state.acknowledge === "processed"
+                    ? HostSession.lapse(session.state)
+                    : { ...session.state, accepted: output.first.sequence - 1 }
                   turnAway(session.state)
                 }
                 break
@@ -314,6 +328,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     return {
       hosted,
       closeIfFinished,
+      awaitedUntil: () => Math.max(0, ...awaited().map(({ state }) => state.leaseUntil)),
       isKnown,
       status: () => ({
         feed: feed.name,

@@ -400,6 +400,106 @@ describe("leaving", () => {
       assert.strictEqual((yield* feeder.ledger).lost, 0)
     }))
 
+  const batch = (first: number, count: number): RemoteDevices.FeederFrame => {
+    const chunk = Numbers.codec.fromElements(range(count).map((i) => first - 1 + i))
+    return {
+      _tag: "Batch",
+      first,
+      heard: 1,
+      elementBytes: chunk.byteLength,
+      runs: [{ ordinal: first - 1, count, attempt: 1 }],
+      chunk
+    }
+  }
+
+  /** A device with two elements of a feeder, the first in the hands of its loop, when the link is cut. */
+  const cutOff = Effect.gen(function*() {
+    const { devices, host } = yield* wire
+    const [made, hosts] = yield* host({ feeds: [Numbers] })
+    const seen: Array<number> = []
+    const gate = yield* Latch.make(false)
+    const loop = yield* Effect.forkChild(
+      Effect.provide(Numbers.forEach((n) => Effect.andThen(Effect.sync(() => seen.push(n)), gate.await)), hosts)
+    )
+    const scope = yield* Scope.make()
+    const link = yield* Scope.provide(devices.open(device, Numbers.info), scope)
+    yield* link.send(hello)
+    yield* settled
+    yield* link.send(batch(1, 2))
+    yield* settled
+    const cut = Effect.andThen(Scope.close(scope, Exit.void), settled)
+    /** What the device says on a new link of the same session, when it was sent these frames. */
+    const resume = Effect.fnUntraced(function*(...frames: ReadonlyArray<RemoteDevices.FeederFrame>) {
+      const again = yield* devices.open(device, Numbers.info)
+      for (const frame of [hello, ...frames]) yield* again.send(frame)
+      const said: Array<RemoteDevices.DeviceFrame> = []
+      yield* Effect.forkChild(Effect.ignore(Effect.forever(
+        Effect.map(again.receive, (frame) => said.push(frame))
+      )))
+      yield* settled
+      return said
+    })
+    return { cut, devices, gate, loop, made, resume, seen }
+  })
+
+  it.effect("what was on its way when the link was cut still comes, and everything is reported", () =>
+    Effect.gen(function*() {
+      const { cut, gate, loop, made, resume, seen } = yield* cutOff
+      yield* made.leave("10 seconds")
+      yield* cut
+      const said = yield* resume(batch(3, 1), { _tag: "End", last: 3, heard: 1 })
+      yield* gate.open
+      yield* settled
+      assert.deepStrictEqual(seen, [0, 1, 2])
+      assert.isFalse(said.some(({ _tag }) => _tag === "Refused"))
+      const last = said.at(-1)
+      assert.isTrue(last?._tag === "Progress" && last.progress.settled === 3 && last.progress.ended)
+      assert.strictEqual((yield* Fiber.join(loop)).done, 3)
+    }))
+
+  it.effect("a feeder that was cut off is waited for until all is finished", () =>
+    Effect.gen(function*() {
+      const { cut, gate, loop, made, seen } = yield* cutOff
+      yield* cut
+      yield* made.leave("10 seconds")
+      yield* settled
+      yield* gate.open
+      yield* settled
+      assert.strictEqual((yield* Fiber.join(loop)).done, 2)
+      assert.deepStrictEqual(seen, [0, 1])
+    }))
+
+  it.effect("a feeder that was cut off is waited for no longer than its lease", () =>
+    Effect.gen(function*() {
+      const { cut, gate, loop, made, resume, seen } = yield* cutOff
+      yield* made.leave("10 seconds")
+      yield* cut
+      yield* TestClock.adjust(hello.leaseMillis)
+      yield* settled
+      assert.deepStrictEqual((yield* resume(batch(3, 1))).at(-1)?._tag, "Refused")
+      yield* gate.open
+      yield* settled
+      assert.isDefined(loop.pollUnsafe())
+      assert.deepStrictEqual(seen, [0])
+    }))
+
+  it.effect("what it holds of a feeder that it turns away is not handed out, since that one gives it again", () =>
+    Effect.gen(function*() {
+      const { cut, devices, gate, loop, resume, seen } = yield* cutOff
+      yield* cut
+      // The one feeder it expects ends, and its queue is closed.
+      const other = yield* devices.open(device, Numbers.info)
+      yield* other.send({ ...hello, feeder: "g" })
+      yield* other.send({ _tag: "End", last: 0, heard: 0 })
+      yield* settled
+      const said = yield* resume(batch(3, 1))
+      assert.deepStrictEqual(refusal(said.at(-1)!).slice(0, 1), ["ended"])
+      yield* gate.open
+      yield* settled
+      assert.isDefined(loop.pollUnsafe())
+      assert.deepStrictEqual(seen, [0])
+    }))
+
   it.effect("a newcomer is refused for now", () =>
     Effect.gen(function*() {
       const { devices, host } = yield* wire
