@@ -120,7 +120,8 @@ export const make = (world: World) => {
         ...network,
         connect: (device, process, info) =>
           Effect.suspend(() => {
-            laws.connecting(key, device)
+            const known = self.feeder === undefined ? [] : Effect.runSync(self.feeder.status).devices
+            laws.connecting(key, device, self.runs, known.find((one) => one.device === device)?.failures ?? 0)
             return network.connect(device, process, info)
           }).pipe(Effect.tapError(({ fate }) => Effect.sync(() => fate === "gone" && laws.gone(key, device))))
       }),

@@ -92,6 +92,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
   const received = new Map<string, number>()
   const lastFirst = new Map<string, number>()
   const leaving = new Set<number>()
+  const welcomedAt = new Map<number, number>()
   const sessionOf = new Map<number, { readonly key: string; readonly session: number }>()
   const peers = new Map<string, Peer>()
 
@@ -151,13 +152,15 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (result === "Reject") account?.refused.add(ordinal)
   }
 
-  const sending = ({ device, feeder }: Connection, { first, runs }: Batch): void => {
+  const sending = ({ device, feeder, id }: Connection, { first, runs }: Batch): void => {
+    // What was about to be sent on another link is sent first on this one.
+    const isNew = now() > (welcomedAt.get(id) ?? Infinity)
     const account = accounts.get(feeder.name)!
     const { out } = peerOf(feeder.name, device)
     let sequence = first
     for (const { attempt, count, ordinal } of runs) {
       for (let i = ordinal; i < ordinal + count; i++) {
-        if (attempt === 1 && !account.sentTo.has(i) && account.waiting.length > 0) account.overtaking ??= i
+        if (isNew && attempt === 1 && !account.sentTo.has(i) && account.waiting.length > 0) account.overtaking ??= i
         account.sentTo.set(i, device)
         account.back.delete(i)
         out.set(sequence++, i)
@@ -198,10 +201,12 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (frame._tag === "Welcome" || frame._tag === "Progress") peer.heardAt = now()
   }
 
-  /** A feeder opens a link. */
-  const connecting = (key: string, device: string): void => {
-    const { failedAt } = peerOf(key, device)
-    if (failedAt !== undefined && plan.supervision === "each" && now() < failedAt + failureDelay) {
+  /** A feeder opens a link, and has counted so many failures in this run until now. */
+  const connecting = (key: string, device: string, run: number, failures: number): void => {
+    if (plan.supervision === "all") return
+    const peer = peerOf(key, device)
+    const failedAt = peer.run === run && failures > peer.failures ? now() : peer.failedAt
+    if (failedAt !== undefined && now() < failedAt + failureDelay) {
       fail(7, `${key} tries ${device} again ${now() - failedAt} ms after its failure`)
     }
   }
@@ -313,6 +318,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     }
     if (from === "device" && what === "received") hear(peerOf(connection.feeder.name, connection.device), frame)
     if (frame._tag === "Leaving") leaving.add(connection.id)
+    if (frame._tag === "Welcome" && what === "received") welcomedAt.set(connection.id, now())
     if (from === "device" && (frame._tag === "Progress" || frame._tag === "Welcome")) {
       const { progress } = frame
       if (what === "sent") {

@@ -2,7 +2,7 @@
  * Plants bugs in the source, one at a time, and says in which history of the simulator each breaks a law.
  *
  * A bug is planted while a module is loaded, so each needs a process of its own. This file is also the program of that
- * process: `node --conditions=effect-feeder:source test/simulation/mutate.ts '{"name":"…","within":100}'`.
+ * process: `node --conditions=effect-feeder:source test/simulation/mutate.ts '{"name":"…"}'`.
  */
 import { NodeServices } from "@effect/platform-node"
 import { Effect, Schema, Stream } from "effect"
@@ -15,11 +15,11 @@ import { missed, type Mutation, mutations } from "./mutations.ts"
 
 const root = Path.resolve(import.meta.dirname, "../..")
 
-/** What a process is asked: to run histories 1 to `within` with the bug of this name, or with none. */
-const Request = Schema.fromJsonString(Schema.Struct({
-  name: Schema.optionalKey(Schema.String),
-  within: Schema.Int
-}))
+/** What a process is asked: to look for the bug of this name; or to run histories without a bug. */
+const Request = Schema.fromJsonString(Schema.Union([
+  Schema.Struct({ name: Schema.String }),
+  Schema.Struct({ seeds: Schema.Array(Schema.Int) })
+]))
 
 /** What it answers: the first history that fails, and the law that is broken, if it is one. */
 const Answer = Schema.Struct({
@@ -58,9 +58,9 @@ export const mutated = ({ edits, name }: Mutation): ReadonlyMap<string, string> 
   return sources
 }
 
-const ask = (name: string | undefined, within: number) =>
+const ask = (question: typeof Request.Type) =>
   Effect.gen(function*() {
-    const request = Schema.encodeSync(Request)(name === undefined ? { within } : { name, within })
+    const request = Schema.encodeSync(Request)(question)
     const child = yield* ChildProcess.make(process.execPath, [
       "--conditions=effect-feeder:source",
       Path.join(import.meta.dirname, "mutate.ts"),
@@ -78,9 +78,9 @@ const ask = (name: string | undefined, within: number) =>
     Effect.orDie
   )
 
-/** Runs histories 1 to `within` without a bug: the message of the first that fails, if one does. */
-export const runUnmutated = (within: number): Effect.Effect<string | undefined> =>
-  ask(undefined, within).pipe(
+/** Runs these histories without a bug: the message of the first that fails, if one does. */
+export const runUnmutated = (seeds: ReadonlyArray<number>): Effect.Effect<string | undefined> =>
+  ask({ seeds }).pipe(
     Effect.map(({ caughtAt, message }) => caughtAt === undefined ? undefined : `history ${caughtAt}: ${message}`),
     Effect.provide(NodeServices.layer)
   )
@@ -88,7 +88,7 @@ export const runUnmutated = (within: number): Effect.Effect<string | undefined> 
 const runMutation = (mutation: Mutation): Effect.Effect<Caught, never, ChildProcessSpawner.ChildProcessSpawner> =>
   Effect.suspend(() => {
     mutated(mutation)
-    return Effect.map(ask(mutation.name, mutation.within), (answer) => ({
+    return Effect.map(ask({ name: mutation.name }), (answer) => ({
       name: mutation.name,
       isCaught: answer.law !== undefined,
       ...answer
@@ -120,16 +120,19 @@ const plant = (mutation: Mutation): void => {
   })
 }
 
+const isWanted = (name: string) => (one: Mutation) => one.name === name
+
 const serve = async (): Promise<typeof Answer.Type> => {
-  const { name, within } = Schema.decodeUnknownSync(Request)(process.argv[2])
-  if (name !== undefined) {
-    const mutation = [...mutations, ...missed].find((one) => one.name === name)
-    if (mutation === undefined) throw new Error(`there is no mutation "${name}"`)
-    plant(mutation)
-  }
+  const request = Schema.decodeUnknownSync(Request)(process.argv[2])
+  const mutation = "name" in request ? [...mutations, ...missed].find(isWanted(request.name)) : undefined
+  if ("name" in request && mutation === undefined) throw new Error(`there is no mutation "${request.name}"`)
+  if (mutation !== undefined) plant(mutation)
+  const seeds = "seeds" in request ? request.seeds : Array.from({ length: mutation?.within ?? 0 }, (_, i) => i + 1)
   const { run } = await import("./history.ts")
   const { Violation } = await import("./laws.ts")
-  for (let seed = 1; seed <= within; seed++) {
+  const Plan = await import("./plan.ts")
+  for (const seed of seeds) {
+    if (mutation?.where?.(Plan.make(seed)) === false) continue
     try {
       run(seed)
     } catch (error) {
@@ -137,7 +140,7 @@ const serve = async (): Promise<typeof Answer.Type> => {
       return { caughtAt: seed, message: String(error) }
     }
   }
-  return { message: `${within} histories keep the laws` }
+  return { message: "these histories keep the laws" }
 }
 
 if (import.meta.main) console.log(Schema.encodeSync(AnswerLine)(await serve()))

@@ -14,5 +14,5 @@ it.live("the simulator finds each planted bug", () =>
     assert.strictEqual(planted, mutations.length)
     assert.strictEqual(caught, planted)
     // What is caught in a history that fails anyway is not caught.
-    assert.isUndefined(yield* runUnmutated(Math.max(...results.map(({ caughtAt }) => caughtAt ?? 0))))
+    assert.isUndefined(yield* runUnmutated(results.flatMap(({ caughtAt }) => caughtAt ?? [])))
   }), 180_000)

@@ -2,6 +2,7 @@
  * Bugs that the simulator must find: each is planted in the source, alone, and must break a law within so many
  * histories.
  */
+import type { FaultKind, Plan } from "./plan.ts"
 
 /** A text that is once in a file, and what stands there instead. */
 export type Edit = readonly [file: string, find: string, replace: string]
@@ -13,6 +14,8 @@ export interface Mutation {
   readonly law: number
   /** In how many histories, from the first, it must be caught. */
   readonly within: number
+  /** Which of these are run: a rare bug is looked for where it may be. By default all. */
+  readonly where?: (plan: Plan) => boolean
   readonly edits: ReadonlyArray<Edit>
 }
 
@@ -21,13 +24,24 @@ const host = "src/HostSession.ts"
 const hosted = "src/internal/hostedFeed.ts"
 const queue = "src/FeedQueue.ts"
 const books = "src/internal/feederBooks.ts"
+const remote = "src/actors/RemoteFeed.ts"
+
+const isProcessed = (plan: Plan): boolean => plan.acknowledge === "processed"
+
+/** Whether much waits at a device for long, and another is there that may be given it. */
+const isSlow = (plan: Plan): boolean =>
+  plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 && plan.kinds.length < 9
+
+/** Whether any of these goes wrong. */
+const knows = (plan: Plan, ...kinds: ReadonlyArray<FaultKind>): boolean =>
+  kinds.some((kind) => plan.kinds.includes(kind))
 
 /** Bugs that are caught. */
 export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the feeder sends one more than was granted",
     law: 1,
-    within: 300,
+    within: 500,
     edits: [[
       session,
       "Math.min(progress.creditTo - sent, limits.elements)",
@@ -37,67 +51,19 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the feeder sends more bytes than were granted",
     law: 1,
-    within: 300,
-    edits: [[
-      "src/actors/RemoteFeed.ts",
-      "const most = Math.min(window, credit.bytes, frameBytes)",
-      "const most = frameBytes"
-    ]]
+    within: 500,
+    edits: [[remote, "const most = Math.min(window, credit.bytes, frameBytes)", "const most = frameBytes"]]
   },
   {
-    name: "what is handed out is acknowledged",
-    law: 5,
-    within: 300,
-    edits: [[
-      host,
-      "settled: next.settled,",
-      "settled: next.delivered,"
-    ]]
-  },
-  {
-    name: "the device says it has accepted one more",
-    law: 5,
-    within: 300,
-    edits: [[
-      host,
-      "accepted: next.accepted,",
-      "accepted: next.accepted + 1,"
-    ]]
-  },
-  {
-    name: "the credit of what was settled is not returned",
-    law: 9,
-    within: 300,
-    edits: [[
-      host,
-      "settledCount(state) + room.unsettled",
-      "room.unsettled"
-    ]]
-  },
-  {
-    name: "what is given again is not marked",
-    law: 4,
-    within: 300,
-    edits: [[
-      "src/internal/hostedEntry.ts",
-      "this.isMarked = attempt > 1",
-      "this.isMarked = false"
-    ]]
-  },
-  {
-    name: "attempts are not counted",
-    law: 4,
-    within: 300,
-    edits: [[
-      session,
-      "({ ...item, attempt: item.attempt + 1 })",
-      "({ ...item })"
-    ]]
+    name: "the queue admits one more than its capacity",
+    law: 1,
+    within: 500,
+    edits: [[queue, "return store.capacity - stored.length", "return store.capacity + 1 - stored.length"]]
   },
   {
     name: "what comes back goes to the back",
     law: 2,
-    within: 300,
+    within: 500,
     edits: [[
       books,
       "queue.restoreUnsafe(items.map((item) => ({ ...item })))",
@@ -105,9 +71,19 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
+    name: "an element that comes back for the second time is counted as generated again",
+    law: 2,
+    within: 500,
+    edits: [[
+      books,
+      "if (slot.ordinal < 0) slot.ordinal = nextOrdinal++\n          else returned--",
+      "if (slot.ordinal < 0 || slot.attempt > 2) slot.ordinal = nextOrdinal++\n          else returned--"
+    ]]
+  },
+  {
     name: "the leases of a silent device are not reclaimed",
     law: 3,
-    within: 300,
+    within: 500,
     edits: [[
       session,
       "if (items.length > 0) outputs.push({ _tag: \"GiveBack\", items, afterMillis: 0, cause: why })",
@@ -115,59 +91,25 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
-    name: "a run ends with leases out",
-    law: 9,
-    within: 300,
+    name: "the leases of a failed device are not reclaimed",
+    law: 3,
+    within: 500,
     edits: [[
-      "src/internal/feederRuns.ts",
-      "if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === \"Ended\")) {",
-      "if (isAllOut) {"
-    ]]
-  },
-  {
-    name: "what is out counts as acknowledged",
-    law: 9,
-    within: 300,
-    edits: [[
-      books,
-      "every((feed) => FeedSession.leased(feed.state()) === 0)",
-      "every((feed) => FeedSession.leased(feed.state()) >= 0)"
-    ]]
-  },
-  {
-    name: "what is put back wakes nobody",
-    law: 6,
-    within: 300,
-    edits: [[
-      queue,
-      "    MutableList.prependAll(stored, elements)\n    changed()",
-      "    MutableList.prependAll(stored, elements)"
-    ]]
-  },
-  {
-    name: "a flush wakes nobody",
-    law: 6,
-    within: 300,
-    edits: [[
-      queue,
-      "      isFlushing = flush\n      changed()",
-      "      isFlushing = flush"
+      session,
+      "if (items.length > 0) outputs.push({ _tag: \"GiveBack\", items, afterMillis: 0, cause: \"the device has failed\" })",
+      ""
     ]]
   },
   {
     name: "what a dead device held is forgotten",
     law: 5,
-    within: 300,
-    edits: [[
-      session,
-      "heldByDead: state.heldByDead + held(state),",
-      "heldByDead: state.heldByDead,"
-    ]]
+    within: 500,
+    edits: [[session, "heldByDead: state.heldByDead + held(state),", "heldByDead: state.heldByDead,"]]
   },
   {
     name: "what a dead device held is counted twice",
     law: 3,
-    within: 300,
+    within: 500,
     edits: [[
       session,
       "progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }",
@@ -177,7 +119,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is settled is reclaimed too",
     law: 3,
-    within: 300,
+    within: 500,
     edits: [[
       session,
       "if (!state.resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))",
@@ -185,29 +127,126 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
-    name: "a stop interrupts nobody",
-    law: 8,
-    within: 300,
-    edits: [[
-      "src/actors/Coordinator.ts",
-      "for (const fiber of fibers.keys()) fiber.interruptUnsafe()",
-      ""
+    name: "what is given again is not marked",
+    law: 4,
+    within: 500,
+    edits: [["src/internal/hostedEntry.ts", "this.isMarked = attempt > 1", "this.isMarked = false"]]
+  },
+  {
+    name: "attempts are not counted",
+    law: 4,
+    within: 500,
+    edits: [[session, "({ ...item, attempt: item.attempt + 1 })", "({ ...item })"]]
+  },
+  {
+    name: "a session that is resumed begins anew",
+    law: 4,
+    within: 500,
+    edits: [[host, "} else if (frame.session > state.session) {", "} else if (frame.session >= state.session) {"]]
+  },
+  {
+    name: "the device forgets a feeder whose link broke",
+    law: 4,
+    within: 500,
+    edits: [[hosted, "now > lostAt + 3 * state.leaseMillis", "now >= lostAt"]]
+  },
+  {
+    name: "the device admits again the last element that is repeated",
+    law: 4,
+    within: 500,
+    edits: [[session, "...resend(known, frame.progress.accepted)", "...resend(known, 0)"], [
+      host,
+      "if (last <= state.accepted) return",
+      "if (last < state.accepted) return"
+    ], [
+      host,
+      "const from = state.accepted - frame.first + 1",
+      "const from = Math.max(0, state.accepted - frame.first)"
     ]]
   },
   {
-    name: "a report that is due wakes nobody",
-    law: 6,
-    within: 300,
+    name: "the device has no lease",
+    law: 4,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
-      "src/internal/linkWriter.ts",
-      "          isDue = true\n          work()",
-      "          isDue = true"
+      host,
+      "return state.acknowledge === \"processed\" && now >= state.leaseUntil ? \"lapsed\"",
+      "return false ? \"lapsed\""
     ]]
+  },
+  {
+    name: "the device counts its lease from what it receives",
+    law: 4,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
+    edits: [[
+      hosted,
+      "session.state = state\n          for (const output of outputs) {",
+      "session.state = input._tag === \"Received\" ? { ...state, leaseUntil: shared.now() + state.leaseMillis } : state\n          for (const output of outputs) {"
+    ]]
+  },
+  {
+    name: "the feeder takes back before the device lets go",
+    law: 4,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
+    edits: [[
+      session,
+      "(state.heardAt ?? Number.NEGATIVE_INFINITY) + state.config.leaseMillis * 1.1",
+      "(state.heardAt ?? Number.NEGATIVE_INFINITY) + state.config.leaseMillis * 0.5"
+    ]]
+  },
+  {
+    name: "what is in doubt is handed out unmarked",
+    law: 4,
+    within: 20000,
+    where: (plan) =>
+      !isProcessed(plan) && plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 &&
+      knows(plan, "freeze device", "half-open", "partition"),
+    edits: [
+      [host, "return [next, now >= state.leaseUntil && place.sequence > state.confirmed]", "return [next, false]"],
+      [
+        host,
+        "place.session === session && place.sequence > confirmed",
+        "place.session === session && place.sequence < 0"
+      ]
+    ]
+  },
+  {
+    name: "a new session does not clear the device's queue",
+    law: 4,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
+    edits: [[
+      hosted,
+      "owner === session && place.incarnation === output.incarnation &&",
+      "false && place.incarnation === output.incarnation &&"
+    ]]
+  },
+  {
+    name: "what is out at a removed device is given again before its lease has ended",
+    law: 4,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "remove device"),
+    edits: [[remote, "const afterMillis = Math.max(0, Math.ceil(leaseEnds - owner.now()))", "const afterMillis = 0"]]
+  },
+  {
+    name: "what is handed out is acknowledged",
+    law: 5,
+    within: 500,
+    edits: [[host, "settled: next.settled,", "settled: next.delivered,"]]
+  },
+  {
+    name: "the device says it has accepted one more",
+    law: 5,
+    within: 500,
+    edits: [[host, "accepted: next.accepted,", "accepted: next.accepted + 1,"]]
   },
   {
     name: "the handler of an interrupted loop counts as done",
     law: 5,
-    within: 300,
+    within: 500,
     edits: [[
       "src/internal/consumer.ts",
       "settle(handed, () => givenBack(Cause.pretty(outcome)))",
@@ -215,93 +254,56 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
-    name: "an element that comes back for the second time is counted as generated again",
-    law: 3,
-    within: 300,
+    name: "what was given back passes as done before the feeder heard of it",
+    law: 5,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && plan.delay === 60,
     edits: [[
-      books,
-      "if (slot.ordinal < 0) slot.ordinal = nextOrdinal++\n          else returned--",
-      "if (slot.ordinal < 0 || slot.attempt > 2) slot.ordinal = nextOrdinal++\n          else returned--"
+      host,
+      "(next.result._tag !== \"Done\" && (next.report === 0 || next.report > heard))",
+      "(next.result._tag !== \"Done\" && next.report === 0)"
     ]]
   },
   {
-    name: "the queue admits one more than its capacity",
-    law: 1,
-    within: 300,
+    name: "a settlement of an older session counts",
+    law: 5,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
+    edits: [[
+      host,
+      "export const isCurrent = (state: State, place: Place): boolean =>\n  place.incarnation === state.incarnation && place.session === state.session",
+      "export const isCurrent = (state: State, place: Place): boolean =>\n  place.incarnation === state.incarnation"
+    ]]
+  },
+  {
+    name: "the device keeps nothing that it was told to",
+    law: 5,
+    within: 20000,
+    where: (plan) =>
+      !isProcessed(plan) && plan.work === 300 && plan.faults > 4 &&
+      knows(plan, "freeze device", "partition", "half-open"),
+    edits: [[host, "const kept = Math.min(frame.keepTo, state.accepted)", "const kept = 0"]]
+  },
+  {
+    name: "what is put back wakes nobody",
+    law: 6,
+    within: 500,
     edits: [[
       queue,
-      "return store.capacity - stored.length",
-      "return store.capacity + 1 - stored.length"
+      "    MutableList.prependAll(stored, elements)\n    changed()",
+      "    MutableList.prependAll(stored, elements)"
     ]]
   },
   {
-    name: "a session that is resumed begins anew",
-    law: 4,
-    within: 300,
-    edits: [[
-      host,
-      "} else if (frame.session > state.session) {",
-      "} else if (frame.session >= state.session) {"
-    ]]
-  },
-  {
-    name: "the device forgets a feeder whose link broke",
-    law: 4,
-    within: 300,
-    edits: [[
-      hosted,
-      "now > lostAt + 3 * state.leaseMillis",
-      "now >= lostAt"
-    ]]
-  },
-  {
-    name: "the feeder sends again one too few",
-    law: 9,
-    within: 300,
-    edits: [[
-      session,
-      "const known = Math.max(accepted, state.base) - parcel.first + 1",
-      "const known = Math.max(accepted, state.base) - parcel.first + 2"
-    ]]
-  },
-  {
-    name: "credit is granted once and never again",
-    law: 9,
-    within: 300,
-    edits: [[
-      host,
-      "const byRoom = room.collecting\n    ? state.accepted + room.elements\n    : state.delivered + Math.max(0, room.elements - kept(state))",
-      "const byRoom = room.elements"
-    ]]
-  },
-  {
-    name: "the device admits again the last element that is repeated",
-    law: 4,
-    within: 1000,
-    edits: [
-      [session, "...resend(known, frame.progress.accepted)", "...resend(known, 0)"],
-      [host, "if (last <= state.accepted) return", "if (last < state.accepted) return"],
-      [host, "const from = state.accepted - frame.first + 1", "const from = Math.max(0, state.accepted - frame.first)"]
-    ]
-  }
-]
-
-/** Bugs that no law finds yet. */
-export const missed: ReadonlyArray<Mutation> = [
-  {
-    name: "what is reclaimed goes to the back",
-    law: 2,
-    within: 300,
-    edits: [[
-      books,
-      "if (afterMillis === 0) return putBackUnsafe(items)",
-      "if (afterMillis === 0) {\n inHand -= items.length\n returned += items.length\n hasReturned = true\n if (queue.isClosedUnsafe()) queue.restoreUnsafe(items)\n else queue.admitUnsafe(items.map((item) => ({ ...item })))\n return\n}"
-    ]]
+    name: "a report that is due wakes nobody",
+    law: 6,
+    within: 500,
+    edits: [["src/internal/linkWriter.ts", "          isDue = true\n          work()", "          isDue = true"]]
   },
   {
     name: "the budget is never spent",
     law: 7,
-    within: 300,
+    within: 500,
     edits: [[
       "src/internal/restarts.ts",
       "if (Exit.isFailure(exit)) return false",
@@ -311,17 +313,14 @@ export const missed: ReadonlyArray<Mutation> = [
   {
     name: "no delay before a link is opened again",
     law: 7,
-    within: 300,
-    edits: [[
-      "src/internal/restarts.ts",
-      "opensAt = now + Duration.toMillis(exit.value[1])",
-      "opensAt = now"
-    ]]
+    within: 500,
+    edits: [["src/internal/restarts.ts", "opensAt = now + Duration.toMillis(exit.value[1])", "opensAt = now"]]
   },
   {
     name: "a break within the lease counts against the budget",
     law: 7,
-    within: 300,
+    within: 20000,
+    where: (plan) => plan.supervision === "each" && plan.faults > 4 && knows(plan, "reset"),
     edits: [[
       session,
       "return fate === \"gone\" || now >= leaseEnds(next) ? reclaim(next, fate, now)",
@@ -329,53 +328,204 @@ export const missed: ReadonlyArray<Mutation> = [
     ]]
   },
   {
-    name: "newcomers overtake those in line",
-    law: 2,
-    within: 300,
+    name: "a stop interrupts nobody",
+    law: 8,
+    within: 500,
+    edits: [["src/actors/Coordinator.ts", "for (const fiber of fibers.keys()) fiber.interruptUnsafe()", ""]]
+  },
+  {
+    name: "a stop leaves the link open",
+    law: 8,
+    within: 500,
     edits: [[
-      queue,
-      "line.size === 0 ? undefined : line.values().next().value",
-      "[...line].at(-1)"
+      remote,
+      "import * as Latch from \"effect/Latch\"",
+      "import * as Latch from \"effect/Latch\"\nimport * as Scope from \"effect/Scope\""
+    ], [
+      remote,
+      "Effect.flatMap(use),\n      Effect.scoped,",
+      "Effect.flatMap(use),\n      Effect.provideServiceEffect(Scope.Scope, Scope.make()),"
     ]]
+  },
+  {
+    name: "a run ends with leases out",
+    law: 9,
+    within: 500,
+    edits: [[
+      "src/internal/feederRuns.ts",
+      "if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === \"Ended\")) {",
+      "if (isAllOut) {"
+    ]]
+  },
+  {
+    name: "credit is granted once and never again",
+    law: 9,
+    within: 500,
+    edits: [[
+      host,
+      "const byRoom = room.collecting\n    ? state.accepted + room.elements\n    : state.delivered + Math.max(0, room.elements - kept(state))",
+      "const byRoom = room.elements"
+    ]]
+  },
+  {
+    name: "a flush wakes nobody",
+    law: 6,
+    within: 500,
+    edits: [[queue, "      isFlushing = flush\n      changed()", "      isFlushing = flush"]]
+  },
+  {
+    name: "the feeder sends again one too few",
+    law: 9,
+    within: 20000,
+    where: (plan) => plan.delay >= 10 && plan.faults > 6 && plan.kinds.length < 8 && knows(plan, "reset"),
+    edits: [[
+      session,
+      "const known = Math.max(accepted, state.base) - parcel.first + 1",
+      "const known = Math.max(accepted, state.base) - parcel.first + 2"
+    ]]
+  },
+  {
+    name: "a device whose lease has lapsed keeps its link",
+    law: 9,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device"),
+    edits: [[hosted, "if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()", ""]]
+  },
+  {
+    name: "a loop ends with the first feeder",
+    law: 9,
+    within: 500,
+    edits: [[hosted, "ended.size >= shared.feeders", "ended.size >= 1"]]
   },
   {
     name: "elements are not checked when they are generated",
     law: 10,
-    within: 300,
-    edits: [[
-      "src/actors/Feeder.ts",
-      "feed.validate === \"edges\"\n",
-      "feed.validate !== undefined\n"
-    ]]
+    within: 500,
+    edits: [["src/actors/Feeder.ts", "feed.validate === \"edges\"\n", "feed.validate !== undefined\n"]]
   },
   {
     name: "the fingerprint is not checked",
     law: 10,
-    within: 300,
-    edits: [[
-      hosted,
-      "if (hello.fingerprint !== feed.info.fingerprint) {",
-      "if (hello.fingerprint === \"\") {"
-    ]]
+    within: 500,
+    edits: [[hosted, "if (hello.fingerprint !== feed.info.fingerprint) {", "if (hello.fingerprint === \"\") {"]]
   },
+  {
+    name: "a device takes an older life of a feeder",
+    law: 10,
+    within: 500,
+    edits: [[host, "if (frame.incarnation < state.incarnation) {", "if (frame.incarnation < 0) {"]]
+  },
+  {
+    name: "an interrupted take drops the batch that it collects",
+    law: 11,
+    within: 20000,
+    where: (plan) => plan.size > 2 && plan.faults > 4 && plan.kinds.length < 7 && knows(plan, "interrupt loop"),
+    edits: [[
+      queue,
+      "return Effect.sync(leave) // runs",
+      "return Effect.sync(() => {\n        if (turn.need > 1) MutableList.clear(stored)\n        leave()\n      }) // runs"
+    ]]
+  }
+]
+
+/** Bugs that no law, or only few histories, can tell from none. */
+export const missed: ReadonlyArray<Mutation> = [
   {
     name: "each feeder is given room as if it were alone",
     law: 1,
-    within: 300,
-    edits: [[
-      hosted,
-      "elements: Math.max(1, Math.min(share, feed.capacity - promised)),",
-      "elements: feed.capacity,"
-    ]]
+    within: 500,
+    edits: [[hosted, "elements: Math.max(1, Math.min(share, feed.capacity - promised)),", "elements: feed.capacity,"]]
   },
   {
     name: "the device grants one more than it has room for",
     law: 1,
-    within: 300,
+    within: 500,
     edits: [[
       hosted,
       "elements: Math.max(1, Math.min(share, feed.capacity - promised)),",
       "elements: 1 + Math.max(1, Math.min(share, feed.capacity - promised)),"
     ]]
+  },
+  {
+    name: "a device takes what is beyond the credit",
+    law: 1,
+    within: 500,
+    edits: [[host, "if (last > state.creditTo) return violation", "if (last < 0) return violation"]]
+  },
+  {
+    name: "newcomers overtake those in line",
+    law: 2,
+    within: 500,
+    edits: [[queue, "line.size === 0 ? undefined : line.values().next().value", "[...line].at(-1)"]]
+  },
+  {
+    name: "what is reclaimed goes to the back",
+    law: 2,
+    within: 500,
+    edits: [[
+      books,
+      "if (afterMillis === 0) return putBackUnsafe(items)",
+      "if (afterMillis === 0) {\n inHand -= items.length\n returned += items.length\n hasReturned = true\n if (queue.isClosedUnsafe()) queue.restoreUnsafe(items)\n else queue.admitUnsafe(items.map((item) => ({ ...item })))\n return\n}"
+    ]]
+  },
+  {
+    name: "a restart keeps those that are well linked",
+    law: 7,
+    within: 500,
+    edits: [[remote, "Effect.raceFirst(restarts.ended(round), attempt)", "attempt"]]
+  },
+  {
+    name: "a device that leaves is not heard",
+    law: 9,
+    within: 500,
+    edits: [[session, "return drain({ ...state, leaving: true }, now)", "return [state, []]"]]
+  },
+  {
+    name: "a source is interrupted while it gives",
+    law: 9,
+    within: 500,
+    edits: [[
+      "src/actors/QueueRunner.ts",
+      "if (isPulling || worker === undefined) return Effect.void",
+      "if (worker === undefined) return Effect.void"
+    ]]
+  },
+  {
+    name: "the device does not close a link that has ended",
+    law: 8,
+    within: 500,
+    edits: [["src/actors/Device.ts", "Effect.onExit((exit) => Scope.close(own, exit)),", ""]]
+  },
+  {
+    name: "what an interrupted fiber has taken is dropped",
+    law: 11,
+    within: 500,
+    edits: [[
+      "src/internal/received.ts",
+      "taken === undefined ? Effect.failCause(cause)",
+      "true ? Effect.failCause(cause)"
+    ]]
+  },
+  {
+    name: "who leaves the line wakes nobody",
+    law: 6,
+    within: 500,
+    edits: [[queue, "        line.delete(place)\n        changed()", "        line.delete(place)"]]
+  },
+  {
+    name: "the device confirms the end too early",
+    law: 9,
+    within: 500,
+    edits: [[
+      host,
+      "(state.acknowledge === \"accepted\" ? state.accepted >= state.last : settledCount(state) >= state.last)",
+      "true"
+    ]]
+  },
+  {
+    name: "the device does not check how it is acknowledged",
+    law: 10,
+    within: 500,
+    edits: [[hosted, "if (hello.acknowledge !== feed.acknowledge) {", "if (hello.feeder === \"\") {"]]
   }
 ]
