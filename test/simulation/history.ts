@@ -50,6 +50,13 @@ export const run = (seed: number, say?: (line: string) => void): Told => {
       lookedAt.set(key, turns)
       laws.looked(key, Effect.runSync(feeder.ledger))
     }
+    for (const { device, name, process } of consumers.lives) {
+      const turns = process.turns()
+      if (device === undefined || !process.isAlive() || lookedAt.get(name) === turns) continue
+      lookedAt.set(name, turns)
+      const { feeders, queued } = Effect.runSync(device.status)[0]!
+      laws.lookedAtDevice(name, queued, feeders.length)
+    }
   }
 
   /** What must hold when nothing goes on without the time: nobody waits for what is there. */

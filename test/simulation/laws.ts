@@ -234,6 +234,13 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     for (const { device, session } of devices) begin(peerOf(key, device), run, session)
   }
 
+  /** What a device has in its queue: its capacity, what was put back there, and one element of each feeder at least. */
+  const lookedAtDevice = (device: string, queued: number, feeders: number): void => {
+    const putBack = (plan.size - 1) * plan.concurrency
+    const most = plan.capacity + putBack + Math.max(0, feeders - 1)
+    if (queued > most) fail(1, `${device} has ${queued} elements in its queue, at most ${most} may be there`)
+  }
+
   /** What a feeder says of its devices, whenever the time is about to go on: `run` is the number of its run. */
   const lookedAt = (key: string, run: number, devices: ReadonlyArray<Feeder.DeviceStatus>): void => {
     for (const { device, failures, phase, session } of devices) {
@@ -410,6 +417,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     looked,
     lookedAt,
     lookedAtFront,
+    lookedAtDevice,
     loopEnded,
     ended,
     canSend,
