@@ -234,10 +234,12 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     for (const { device, session } of devices) begin(peerOf(key, device), run, session)
   }
 
-  /** What a device has in its queue: its capacity, what was put back there, and one element of each feeder at least. */
+  /**
+   * What a device has in its queue: of each feeder at most its capacity, and what was put back there. Two feeders share
+   * the capacity; but one that was cut off has been promised its part, and may come back for it.
+   */
   const lookedAtDevice = (device: string, queued: number, feeders: number): void => {
-    const putBack = (plan.size - 1) * plan.concurrency
-    const most = plan.capacity + putBack + Math.max(0, feeders - 1)
+    const most = plan.capacity * Math.max(1, feeders) + (plan.size - 1) * plan.concurrency
     if (queued > most) fail(1, `${device} has ${queued} elements in its queue, at most ${most} may be there`)
   }
 

@@ -55,12 +55,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     edits: [[remote, "const most = Math.min(window, credit.bytes, frameBytes)", "const most = frameBytes"]]
   },
   {
-    name: "each feeder is given room as if it were alone",
-    law: 1,
-    within: 500,
-    edits: [[hosted, "elements: Math.max(1, Math.min(share, feed.capacity - promised)),", "elements: feed.capacity,"]]
-  },
-  {
     name: "the device grants one more than it has room for",
     law: 1,
     within: 500,
@@ -446,6 +440,12 @@ export const mutations: ReadonlyArray<Mutation> = [
 
 /** Bugs that no law, or only few histories, can tell from none. */
 export const missed: ReadonlyArray<Mutation> = [
+  {
+    name: "each feeder is given room as if it were alone",
+    law: 1,
+    within: 500,
+    edits: [[hosted, "elements: Math.max(1, Math.min(share, feed.capacity - promised)),", "elements: feed.capacity,"]]
+  },
   {
     name: "a device takes what is beyond the credit",
     law: 1,
