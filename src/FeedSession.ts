@@ -408,13 +408,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
   let next = state
   if (state.device !== undefined && state.device !== frame.device) {
     // Another incarnation: what the one before held is gone with it.
-    next = {
-      ...state,
-      replaced: [...state.replaced.slice(-15), state.device],
-      device: frame.device,
-      heldByDead: state.heldByDead + held(state),
-      progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }
-    }
+    next = { ...bury(state), replaced: [...state.replaced.slice(-15), state.device], device: frame.device }
     if (leased(next) > 0) return reclaim(next, "gone", now, "another process answers in its place")
     next = fresh(next)
   }
@@ -432,6 +426,13 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
   const [ended, more] = drain(known, now)
   return [ended, [...outputs, ...resend(known, frame.progress.accepted), ...more]]
 }
+
+/** What a device held for good is gone with it. */
+const bury = <A>(state: State<A>): State<A> => ({
+  ...state,
+  heldByDead: state.heldByDead + held(state),
+  progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }
+})
 
 /** The device counts its reports anew: it has forgotten a session of which everything was handed out. */
 const forgotten = <A>(state: State<A>, now: number): Step<A> => {
@@ -562,9 +563,9 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
 const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })
 
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
-  const next: State<A> = { ...state, leaving: false }
+  const next: State<A> = { ...(fate === "gone" ? bury(state) : state), leaving: false }
   if (next.drainingSince !== undefined && leased(next) === 0) {
-    return now < drainEnds(next) ? [{ ...next, phase: "Resuming" }, []] : [{ ...next, phase: "Ended" }, []]
+    return [{ ...next, phase: fate === "unknown" && now < drainEnds(next) ? "Resuming" : "Ended" }, []]
   }
   if (state.leaving && leased(next) === 0 && held(next) === 0) {
     return [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, []]

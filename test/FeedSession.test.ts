@@ -114,6 +114,28 @@ describe("FeedSession", () => {
     assert.notInclude(tags, "Reclaimed")
   })
 
+  it("waits no more for a device that is gone while it drains, and counts what that one held as lost with it", () => {
+    const { outputs, state } = play(
+      live("accepted"),
+      { _tag: "Push", items: items("a", "b", "c") },
+      reportOf(2, { report: 2, accepted: 3, delivered: 1 }),
+      { _tag: "Drain", now: 3 },
+      { _tag: "Lost", fate: "gone", now: 4 }
+    )
+    assert.deepStrictEqual([state.phase, FeedSession.held(state), state.heldByDead], ["Ended", 0, 2])
+    assert.isUndefined(outputs.find(({ _tag }) => _tag === "Reclaimed"))
+  })
+
+  it("counts what a device held that is gone, at once", () => {
+    const { state } = play(
+      live("accepted"),
+      { _tag: "Push", items: items("a", "b", "c") },
+      reportOf(2, { report: 2, accepted: 2, delivered: 1 }),
+      { _tag: "Lost", fate: "gone", now: 4 }
+    )
+    assert.deepStrictEqual([state.phase, FeedSession.held(state), state.heldByDead], ["BackOff", 0, 1])
+  })
+
   it("says Hello on a link, and nothing is sent before the Welcome", () => {
     const { outputs, state } = play(make(), { _tag: "Opened", now: 0 })
     assert.deepStrictEqual(sent(outputs).map((frame) => frame._tag), ["Hello"])

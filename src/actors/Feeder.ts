@@ -152,7 +152,10 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
    * while the feeder's scope is open, and the next run feeds it.
    */
   readonly stop: Effect.Effect<void>
-  /** Waits until an element was first accepted by a device, or taken here; fails with the run. */
+  /**
+   * Waits until an element was first accepted by a device, or taken here, or the feed has ended. A run that is stopped
+   * before that leaves who waits to the next. Fails with the run; is interrupted when the feeder's scope is closed.
+   */
   readonly feeding: Effect.Effect<void, FeedError | E>
   readonly status: Effect.Effect<Status>
   /** The status now and after every change, as fast as it is read. */
@@ -301,7 +304,9 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       (elements) => elements[0]!
     )
 
-    yield* Effect.addFinalizer(() => Effect.andThen(runs.stop, Effect.sync(() => queue.closeNowUnsafe())))
+    yield* Effect.addFinalizer(() =>
+      runs.stop.pipe(Effect.andThen(runs.close), Effect.andThen(Effect.sync(() => queue.closeNowUnsafe())))
+    )
 
     const feeder = {
       [TypeId]: TypeId,

@@ -1,6 +1,7 @@
 /**
  * The runs of a feeder, one after the other: what supervises its sources and remote feeds, and knows the end.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -20,8 +21,10 @@ import * as Restarts from "./restarts.ts"
 export interface Runs {
   readonly run: Effect.Effect<Ledger.Ledger, unknown>
   readonly stop: Effect.Effect<void>
-  /** Waits until this run, or one before, has fed anything; fails with the run. */
+  /** Waits until a run has fed anything, or the feed has ended; fails with the run. */
   readonly feeding: Effect.Effect<void, unknown>
+  /** No run comes any more: interrupts who waits for the feeding. */
+  readonly close: Effect.Effect<void>
 }
 
 /** The runs of a new feeder. */
@@ -114,11 +117,13 @@ export const make = <A>(options: {
     return books.ledger()
   })).pipe(
     Effect.catchIf((failure) => failure instanceof Coordinator.StragglersLeft, (left) => Effect.fail(error(left))),
-    Effect.onExit((exit) =>
-      Exit.isFailure(exit)
-        ? Deferred.failCause(feeding, exit.cause)
-        : Deferred.succeed(feeding, undefined)
-    )
+    Effect.onExit((exit) => {
+      if (Exit.isFailure(exit)) {
+        // An interruption is a stop, and another run may come.
+        return Cause.hasInterruptsOnly(exit.cause) ? Effect.void : Deferred.failCause(feeding, exit.cause)
+      }
+      return books.hasEnded ? Deferred.succeed(feeding, undefined) : Effect.void
+    })
   )
 
   const claim = Effect.suspend(() => {
@@ -138,6 +143,7 @@ export const make = <A>(options: {
       isStopAsked = true
       return books.run === undefined ? Effect.void : Effect.asVoid(books.run.outer.requestStop())
     }),
-    feeding: Effect.suspend(() => Deferred.await(feeding))
+    feeding: Effect.suspend(() => Deferred.await(feeding)),
+    close: Effect.suspend(() => Deferred.interrupt(feeding))
   }
 }

@@ -2,7 +2,7 @@
  * The reference's Feeder: its own test cases, by number, and what its words promise.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Schema, Scope, Stream } from "effect"
 import { DeviceSpec, Feed, Feeder, MemoryDevices, RemoteDevices, Tensor } from "effect-feeder"
 import { FaultyDevices, Ledgers, ManualSource } from "effect-feeder/testing"
 import {
@@ -315,6 +315,32 @@ describe("how a run ends", () => {
       yield* Effect.forkChild(feeder.run)
       yield* feeder.feeding
     }).pipe(onNetwork))
+
+  it.effect("W16: feeding is waited for over a stop with nothing fed, and no longer than the feeder's scope", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const made = yield* Scope.provide(Feeder.make(Numbers), scope)
+      const feeder = yield* made.set(range(3))
+      const waiting = yield* Effect.forkChild(feeder.feeding)
+      const run = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* feeder.stop
+      yield* Fiber.join(run)
+      yield* settled
+      assert.isUndefined(waiting.pollUnsafe())
+      const again = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* Fiber.interrupt(again)
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* Effect.forkChild(feeder.run)
+      yield* feeder.take
+      yield* Fiber.join(waiting)
+      const other = yield* Scope.provide(Feeder.make(Numbers), scope)
+      const left = yield* Effect.forkChild(other.feeding)
+      yield* settled
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(left)))
+    }))
 
   it.effect("feeding can be waited for with a timeout", () =>
     Effect.gen(function*() {
