@@ -565,7 +565,8 @@ const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt +
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
   const next: State<A> = { ...(fate === "gone" ? bury(state) : state), leaving: false }
   if (next.drainingSince !== undefined && leased(next) === 0) {
-    return [{ ...next, phase: fate === "unknown" && now < drainEnds(next) ? "Resuming" : "Ended" }, []]
+    // Also for one that is gone: a process that takes its place waits to hear of the end.
+    return [{ ...next, phase: now < drainEnds(next) ? "Resuming" : "Ended" }, []]
   }
   if (state.leaving && leased(next) === 0 && held(next) === 0) {
     return [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, []]

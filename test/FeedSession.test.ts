@@ -114,16 +114,19 @@ describe("FeedSession", () => {
     assert.notInclude(tags, "Reclaimed")
   })
 
-  it("waits no more for a device that is gone while it drains, and counts what that one held as lost with it", () => {
-    const { outputs, state } = play(
+  it("counts what a device held that is gone while it drains, and lets another in its place hear of the end", () => {
+    const gone = play(
       live("accepted"),
       { _tag: "Push", items: items("a", "b", "c") },
       reportOf(2, { report: 2, accepted: 3, delivered: 1 }),
       { _tag: "Drain", now: 3 },
       { _tag: "Lost", fate: "gone", now: 4 }
     )
-    assert.deepStrictEqual([state.phase, FeedSession.held(state), state.heldByDead], ["Ended", 0, 2])
-    assert.isUndefined(outputs.find(({ _tag }) => _tag === "Reclaimed"))
+    assert.deepStrictEqual([gone.state.phase, FeedSession.held(gone.state), gone.state.heldByDead], ["Resuming", 0, 2])
+    assert.notInclude(gone.tags, "Reclaimed")
+    const again = play(gone.state, { _tag: "Opened", now: 5 }, frameOf(welcome("device-b", { report: 1 }), 6))
+    assert.deepStrictEqual(only(sent(again.outputs), "End").last, 0)
+    assert.strictEqual(play(gone.state, { _tag: "Tick", now: 1104 }).state.phase, "Ended")
   })
 
   it("counts what a device held that is gone, at once", () => {
