@@ -158,7 +158,7 @@ export type Step = readonly [state: State, outputs: ReadonlyArray<Output>]
  */
 export const make = (feeder: string): State => ({
   feeder,
-  incarnation: 0,
+  incarnation: -1,
   session: 0,
   acknowledge: "accepted",
   leaseMillis: 0,
@@ -343,7 +343,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   let next: State = { ...state, link }
   if (frame.incarnation > state.incarnation) {
     // The feeder was started anew. What waits to be processed is its to give again; what was accepted is kept.
-    if (state.acknowledge === "processed" && state.incarnation > 0) {
+    if (state.acknowledge === "processed" && state.incarnation >= 0) {
       outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: 0 })
     }
     const { confirmed, incarnation, session } = state

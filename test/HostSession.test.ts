@@ -82,6 +82,14 @@ describe("HostSession", () => {
     assert.strictEqual(welcome.progress.creditBytesTo, 1000)
   })
 
+  it("knows a feeder whose incarnation is 0 from one it has not heard of", () => {
+    const first = play(HostSession.make("feeder-1"), hello({ incarnation: 0 }))
+    assert.notInclude(first.tags, "Discard")
+    assert.strictEqual(first.state.acknowledge, "processed")
+    assert.strictEqual(only(frames(play(first.state, hello({ incarnation: 1 }, 2)).outputs), "Welcome").version, 1)
+    assert.include(play(first.state, hello({ incarnation: 1 }, 2)).tags, "Discard")
+  })
+
   it("refuses an older incarnation, naming both feeders", () => {
     const { outputs } = play(welcomed(), hello({ incarnation: 4 }, 2))
     const refused = refusal(outputs)

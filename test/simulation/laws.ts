@@ -75,6 +75,9 @@ class Peer {
   /** Whether the device refused it for good. */
   isRefused = false
   leaves = 0
+  /** The number of its last report, and how often it began to count anew. */
+  report = 0
+  forgotten = 0
   /** What is out in the current session: ordinals by sequence. */
   readonly out = new Map<number, number>()
   outIn = 0
@@ -197,6 +200,11 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     // What comes too late is no excuse for the silence before it.
     if (now() >= (peer.heardAt ?? 0) + lease) peer.lateAt = now()
     if (isOther || frame._tag === "Leaving" || frame._tag === "Refused") peer.hasReason = true
+    if (frame._tag === "Welcome" || frame._tag === "Progress") {
+      // One that counts its reports anew has forgotten a session; that of which nothing was out just ends.
+      if (!isOther && frame.progress.report <= peer.report) peer.forgotten++
+      peer.report = frame.progress.report
+    }
     if (frame._tag === "Welcome") peer.incarnation = frame.device
     if (frame._tag === "Welcome" || frame._tag === "Progress") peer.heardAt = now()
   }
@@ -226,7 +234,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
   }
 
   const begin = (peer: Peer, run: number, session: number): void => {
-    Object.assign(peer, { run, session, failures: 0, failedAt: undefined, leaves: 0 })
+    Object.assign(peer, { run, session, failures: 0, failedAt: undefined, leaves: 0, forgotten: 0 })
   }
 
   /** A run begins: each device has a new budget. */
@@ -263,7 +271,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
         if (isFresh && !isLapsed && !peer.hasReason) fail(7, `${what}: a failure was counted without a reason`)
         // What was out is given back at once; the failure counts when the link is closed, before the next is opened.
         const isCounted = phase !== "BackOff" && phase !== "Failed" && phase !== "Ended"
-        if (isCounted && session - peer.session > failures + peer.leaves) {
+        if (isCounted && session - peer.session > failures + peer.leaves + peer.forgotten) {
           fail(7, `${what}: a session ended, no failure was counted`)
         }
         if (phase === "Failed" && !peer.isRefused && failures < plan.limit) {
