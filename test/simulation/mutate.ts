@@ -9,6 +9,7 @@ import { Effect, Schema, Stream } from "effect"
 import { ChildProcess, type ChildProcessSpawner } from "effect/process"
 import * as Fs from "node:fs"
 import { registerHooks } from "node:module"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Url from "node:url"
 import { missed, type Mutation, mutations } from "./mutations.ts"
@@ -65,7 +66,13 @@ const ask = (question: typeof Request.Type) =>
       "--conditions=effect-feeder:source",
       Path.join(import.meta.dirname, "mutate.ts"),
       request
-    ], { cwd: root, stderr: "inherit", killSignal: "SIGKILL" })
+    ], {
+      cwd: root,
+      stderr: "inherit",
+      killSignal: "SIGKILL",
+      env: { NODE_COMPILE_CACHE: Path.join(Os.tmpdir(), "effect-feeder-compile-cache") },
+      extendEnv: true
+    })
     const lines = yield* child.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.runCollect)
     yield* child.exitCode
     return Schema.decodeUnknownSync(AnswerLine)(lines.at(-1))

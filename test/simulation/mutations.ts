@@ -81,6 +81,19 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
+    name: "what is reclaimed goes to the back",
+    law: 2,
+    within: 5000,
+    where: (plan) =>
+      plan.supervision === "each" && plan.windowBytes === 1_000_000 && plan.devices > 1 && plan.faults > 4 &&
+      plan.capacity > 3,
+    edits: [[
+      books,
+      "if (afterMillis === 0) return putBackUnsafe(items)",
+      "if (afterMillis === 0) {\n inHand -= items.length\n returned += items.length\n hasReturned = true\n if (queue.isClosedUnsafe()) queue.restoreUnsafe(items)\n else queue.admitUnsafe(items.map((item) => ({ ...item })))\n return\n}"
+    ]]
+  },
+  {
     name: "an element that comes back for the second time is counted as generated again",
     law: 2,
     within: 500,
@@ -200,7 +213,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "the feeder takes back before the device lets go",
     law: 4,
     within: 20000,
-    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
+    where: (plan) => knows(plan, "freeze device", "partition"),
     edits: [[
       session,
       "(state.heardAt ?? Number.NEGATIVE_INFINITY) + state.config.leaseMillis * 1.1",
@@ -238,7 +251,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "what is out at a removed device is given again before its lease has ended",
     law: 4,
     within: 20000,
-    where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "remove device"),
+    where: (plan) => isProcessed(plan) && isSlow(plan) && plan.size === 1 && knows(plan, "remove device"),
     edits: [[remote, "const afterMillis = Math.max(0, Math.ceil(leaseEnds - owner.now()))", "const afterMillis = 0"]]
   },
   {
@@ -297,12 +310,20 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is put back wakes nobody",
     law: 6,
-    within: 500,
+    within: 2000,
+    where: (plan) => plan.windowBytes < 1_000_000 && plan.operations < 100,
     edits: [[
       queue,
       "    MutableList.prependAll(stored, elements)\n    changed()",
       "    MutableList.prependAll(stored, elements)"
     ]]
+  },
+  {
+    name: "who leaves the line wakes nobody",
+    law: 6,
+    within: 5000,
+    where: (plan) => plan.concurrency > 1 && plan.faults > 4,
+    edits: [[queue, "        line.delete(place)\n        changed()", "        line.delete(place)"]]
   },
   {
     name: "a report that is due wakes nobody",
@@ -380,7 +401,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a flush wakes nobody",
     law: 6,
-    within: 500,
+    within: 2000,
+    where: (plan) => plan.size > 1,
     edits: [[queue, "      isFlushing = flush\n      changed()", "      isFlushing = flush"]]
   },
   {
@@ -416,13 +438,15 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the fingerprint is not checked",
     law: 10,
-    within: 500,
+    within: 2000,
+    where: (plan) => knows(plan, "intrude"),
     edits: [[hosted, "if (hello.fingerprint !== feed.info.fingerprint) {", "if (hello.fingerprint === \"\") {"]]
   },
   {
     name: "a device takes an older life of a feeder",
     law: 10,
-    within: 500,
+    within: 2000,
+    where: (plan) => knows(plan, "intrude"),
     edits: [[host, "if (frame.incarnation < state.incarnation) {", "if (frame.incarnation < 0) {"]]
   },
   {
@@ -457,16 +481,6 @@ export const missed: ReadonlyArray<Mutation> = [
     law: 2,
     within: 500,
     edits: [[queue, "line.size === 0 ? undefined : line.values().next().value", "[...line].at(-1)"]]
-  },
-  {
-    name: "what is reclaimed goes to the back",
-    law: 2,
-    within: 500,
-    edits: [[
-      books,
-      "if (afterMillis === 0) return putBackUnsafe(items)",
-      "if (afterMillis === 0) {\n inHand -= items.length\n returned += items.length\n hasReturned = true\n if (queue.isClosedUnsafe()) queue.restoreUnsafe(items)\n else queue.admitUnsafe(items.map((item) => ({ ...item })))\n return\n}"
-    ]]
   },
   {
     name: "a restart keeps those that are well linked",
@@ -505,12 +519,6 @@ export const missed: ReadonlyArray<Mutation> = [
       "taken === undefined ? Effect.failCause(cause)",
       "true ? Effect.failCause(cause)"
     ]]
-  },
-  {
-    name: "who leaves the line wakes nobody",
-    law: 6,
-    within: 500,
-    edits: [[queue, "        line.delete(place)\n        changed()", "        line.delete(place)"]]
   },
   {
     name: "the device confirms the end too early",
