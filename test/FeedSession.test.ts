@@ -243,6 +243,18 @@ describe("FeedSession", () => {
     assert.strictEqual(FeedSession.credit(handed).largest, 1000)
   })
 
+  it("lets one element go beyond the bytes when a take collects all that is at the device", () => {
+    const full = play(live(), { _tag: "Push", items: items("x".repeat(990)) }).state
+    const accepted = { accepted: 1, creditBytesTo: 10 }
+    const waiting = play(full, reportOf(2, { report: 2, ...accepted })).state
+    assert.isBelow(FeedSession.credit(waiting).largest, 20)
+    const collected = play(full, reportOf(2, { report: 2, ...accepted, collecting: true })).state
+    assert.strictEqual(FeedSession.credit(collected).largest, 1000)
+    // One at a time: not while another is on its way.
+    const after = play(collected, { _tag: "Push", items: items("y") }).state
+    assert.isBelow(FeedSession.credit(after).largest, 20)
+  })
+
   it("gives back, refuses and finishes single elements once, however often they are reported", () => {
     const pushed = play(live(), { _tag: "Push", items: items("a", "b", "c") }).state
     const above = [

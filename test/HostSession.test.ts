@@ -241,6 +241,36 @@ describe("HostSession", () => {
     assert.strictEqual(only(frames(outputs), "Progress").progress.creditTo, 20)
   })
 
+  describe("with a window of 16 bytes", () => {
+    const window: HostSession.Room = { ...room, bytes: 16 }
+    const narrow =
+      play(HostSession.make("feeder-1"), { _tag: "Hello", frame: helloOf(), link: 1, room: window, now: 0 }).state
+    const told = (state: HostSession.State, facts: Partial<HostSession.Room> = {}) =>
+      only(frames(play(state, { _tag: "Report", room: { ...window, ...facts }, now: 2 }).outputs), "Progress").progress
+
+    it("grants the bytes anew for what a take collects, and says that it collects", () => {
+      const { state } = play(narrow, from(batchOf(1, 2, 1)))
+      const { collecting, creditBytesTo } = told(state)
+      assert.deepStrictEqual([collecting, creditBytesTo], [undefined, 16])
+      const collected = told(state, { collecting: true })
+      assert.deepStrictEqual([collected.collecting, collected.creditBytesTo], [true, 32])
+    })
+
+    it("grants no bytes twice for what it let go of and was sent again", () => {
+      const lapsed = HostSession.lapse(play(narrow, from(batchOf(1, 2, 1))).state)
+      assert.strictEqual(told(lapsed, { collecting: true }).creditBytesTo, 16)
+      const { state } = play(lapsed, from(batchOf(1, 2, 1)))
+      assert.strictEqual(told(state, { collecting: true }).creditBytesTo, 32)
+    })
+
+    it("counts what is handed out by the very step in which it let go of the rest", () => {
+      const lapsed = HostSession.lapse(play(narrow, from(batchOf(1, 2, 1))).state)
+      const [state] = HostSession.handOut(lapsed, place(1), 1)
+      const { accepted, creditBytesTo, delivered } = told(state, { collecting: true })
+      assert.deepStrictEqual([accepted, delivered, creditBytesTo], [1, 1, 24])
+    })
+  })
+
   it("has ended when all of it is settled, and not when it was only told to flush", () => {
     const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
     const flushed = play(handed, from({ _tag: "Flush", last: 1, heard: 1 })).state

@@ -290,6 +290,53 @@ describe("feeders", () => {
       assert.isAtMost(most, Numbers.capacity + ids.length)
     }))
 
+  it.effect("a batch larger than the byte window is filled", () =>
+    Effect.gen(function*() {
+      const { feeding, host } = yield* wire
+      const [, hosts] = yield* host({ feeds: [Words], windowBytes: 50 })
+      const sizes: Array<number> = []
+      yield* Effect.forkChild(
+        Effect.provide(Words.forEachBatch(3, (batch) => Effect.sync(() => sizes.push(batch.length))), hosts)
+      )
+      const source = range(9).map((n) => `${n}`.repeat(40))
+      const run = yield* Effect.forkChild(feeding(Feeder.run(Words, { source, devices: [device] })))
+      for (let i = 0; i < 10; i++) yield* settled
+      assert.deepStrictEqual(sizes, [3, 3, 3])
+      assert.strictEqual((yield* Fiber.join(run)).delivered, 9)
+    }))
+
+  it.effect("one that has said goodbye is remembered for three leases, and then forgotten", () =>
+    Effect.gen(function*() {
+      const { devices, host } = yield* wire
+      const [made] = yield* host({ feeds: [Numbers] })
+      const [one, two] = yield* Effect.all([devices.open(device, Numbers.info), devices.open(device, Numbers.info)])
+      const known = Effect.map(made.status, ([status]) => status!.feeders.map(({ feeder }) => feeder))
+      yield* one.send(hello)
+      for (let i = 0; i < 4; i++) {
+        yield* settled
+        yield* TestClock.adjust(1000)
+        yield* one.send({ _tag: "Ping", heard: 0 })
+      }
+      yield* settled
+      // Another comes between the Bye and the end of the link.
+      yield* one.send({ _tag: "Bye" })
+      yield* two.send({ ...hello, feeder: "g" })
+      yield* settled
+      assert.deepStrictEqual(yield* known, ["f", "g"])
+      const join = (feeder: string) =>
+        Effect.scoped(Effect.gen(function*() {
+          const link = yield* devices.open(device, Numbers.info)
+          yield* link.send({ ...hello, feeder })
+          yield* settled
+        }))
+      yield* TestClock.adjust(3000)
+      yield* join("h")
+      assert.deepStrictEqual(yield* known, ["f", "g", "h"])
+      yield* TestClock.adjust(1)
+      yield* join("h")
+      assert.notInclude(yield* known, "f")
+    }))
+
   it.effect("one that has gone silent does not keep others waiting for the end of its batch", () =>
     Effect.gen(function*() {
       const { devices, feeding, host } = yield* wire

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schema } from "effect"
+import { Effect, Fiber, Queue, Schema, Stream } from "effect"
 import { FailureTolerator, Feed, Feeder, RemoteDevices } from "effect-feeder"
 import { TestClock } from "effect/testing"
 
@@ -16,6 +16,7 @@ interface Peer {
   readonly frames: Array<RemoteDevices.FeederFrame>
   readonly say: (frame: RemoteDevices.DeviceFrame) => Effect.Effect<void>
   readonly hangUp: Effect.Effect<void>
+  readonly die: Effect.Effect<void>
   isOpen: boolean
 }
 
@@ -33,6 +34,7 @@ const stage = Effect.sync(() => {
           frames: [],
           say: (frame) => Effect.asVoid(Queue.offer(toFeeder, frame)),
           hangUp: Effect.asVoid(Queue.fail(toFeeder, lost)),
+          die: Effect.asVoid(Queue.fail(toFeeder, new RemoteDevices.DeviceLost({ device, fate: "gone" }))),
           isOpen: true
         }
         yield* Effect.acquireRelease(
@@ -391,5 +393,110 @@ describe("a link that breaks", () => {
       yield* settled
       assert.deepStrictEqual(sent(peers[1]!), [0, 1, 2, 3])
       assert.deepInclude((yield* feeder.status).devices[0]!, { phase: "Live", failures: 0 })
+    }))
+})
+
+describe("several of one feeder", () => {
+  const other = "/job:consumer/replica:1"
+
+  /** Whether the feeder has come to rest: nothing of it changes any more, however many turns it has. */
+  const isAtRest = (feeder: { readonly changes: Stream.Stream<unknown> }) =>
+    Effect.gen(function*() {
+      let changes = 0
+      yield* Effect.forkChild(Stream.runForEach(feeder.changes, () => Effect.sync(() => changes++)))
+      for (let i = 0; i < 5; i++) yield* settled
+      const before = changes
+      for (let i = 0; i < 5; i++) yield* settled
+      return changes === before
+    })
+
+  it.effect("two for which the first element is too large at the time do not wake each other", () =>
+    Effect.gen(function*() {
+      const { on, peers } = yield* stage
+      const made = yield* Feeder.make(Words)
+      const feeder = yield* made.set(range(6).map((n) => `${n}`.repeat(100)))
+      yield* on(feeder.addRemoteDevices([device, other]))
+      yield* Effect.forkChild(feeder.run)
+      yield* settled
+      for (const peer of peers) yield* peer.say(welcome({ creditTo: 100, creditBytesTo: 10 }))
+      yield* settled
+      assert.deepStrictEqual(peers.map((peer) => sent(peer).length), [1, 1])
+      // What they were sent waits there, so that nothing beyond the bytes may follow; a few more are granted.
+      for (const peer of peers) {
+        yield* peer.say(report({ report: 2, accepted: 1, creditTo: 100, creditBytesTo: 150 }))
+      }
+      assert.isTrue(yield* isAtRest(feeder))
+      assert.deepStrictEqual(peers.map((peer) => sent(peer).length), [1, 1])
+    }))
+
+  /** All of a source of four is out at the first, and the second, which has room, has found the queue closed. */
+  const allAtTheFirst = Effect.gen(function*() {
+    const { on, peers } = yield* stage
+    const made = yield* Feeder.make(Numbers)
+    const feeder = yield* made.set(range(4))
+    yield* on(feeder.addRemoteDevices([device, other]))
+    yield* Effect.forkChild(feeder.run)
+    yield* settled
+    const [first, second] = peers
+    yield* first!.say(welcome({ creditTo: 4 }))
+    yield* settled
+    assert.deepStrictEqual(sent(first!), range(4))
+    yield* second!.say(welcome({ creditTo: 8 }))
+    yield* settled
+    return { feeder, first: first!, second: second! }
+  })
+
+  it.effect("what was out at one that is gone is sent to another at once", () =>
+    Effect.gen(function*() {
+      const { first, second } = yield* allAtTheFirst
+      yield* first.say(report({ report: 2, accepted: 3, delivered: 2, settled: 1, creditTo: 4 }))
+      yield* first.die
+      yield* settled
+      assert.deepStrictEqual(sent(second), [1, 2, 3])
+      const marked = second.frames.flatMap((frame) => frame._tag === "Batch" ? frame.runs : [])
+      assert.deepStrictEqual(marked, [{ ordinal: 1, count: 3, attempt: 2 }])
+    }))
+
+  it.effect("so is what was out at one that leaves and is gone before it has finished", () =>
+    Effect.gen(function*() {
+      const { feeder, first, second } = yield* allAtTheFirst
+      yield* first.say({ _tag: "Leaving", byMillis: 1000 })
+      yield* settled
+      assert.strictEqual(tags(first).at(-1), "End")
+      yield* first.die
+      yield* settled
+      assert.deepStrictEqual(sent(second), range(4))
+      assert.strictEqual((yield* feeder.ledger).lost, 0)
+    }))
+
+  it.effect("what one gives back for several reasons is sent to another in order", () =>
+    Effect.gen(function*() {
+      const { first, second } = yield* allAtTheFirst
+      const retry = (from: number, cause: string) => ({
+        from,
+        count: 1,
+        result: { _tag: "Retry", afterMillis: 0, cause } as const
+      })
+      const above = [retry(1, "one reason"), retry(2, "another"), retry(3, "one more")]
+      yield* first.say(report({ report: 2, accepted: 4, delivered: 4, above, creditTo: 4 }))
+      yield* settled
+      assert.deepStrictEqual(sent(second), [0, 1, 2])
+    }))
+
+  it.effect("one that has failed is not told of the end again and again", () =>
+    Effect.gen(function*() {
+      const { on, peers } = yield* stage
+      const made = yield* Feeder.make(Numbers)
+      const feeder = yield* made.set(range(2))
+      yield* on(feeder.addRemoteDevices([device, other]))
+      const run = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* peers[0]!.say({ _tag: "Refused", reason: "different feed", detail: "another", retry: false })
+      yield* peers[1]!.say(welcome({ creditTo: 2 }))
+      yield* settled
+      yield* peers[1]!.say(report({ report: 2, accepted: 2, delivered: 2, settled: 2 }))
+      assert.isTrue(yield* isAtRest(feeder))
+      yield* peers[1]!.say(report({ report: 3, accepted: 2, delivered: 2, settled: 2, ended: true }))
+      assert.strictEqual((yield* Fiber.join(run)).delivered, 2)
     }))
 })
