@@ -39,7 +39,7 @@ import { Batch } from "./internal/batchChunk.ts"
 import { pick } from "./internal/batchColumns.ts"
 import { ElementInvalid, LayoutUnsupported, MalformedBatch } from "./internal/batchErrors.ts"
 import { printLayout } from "./internal/batchFingerprint.ts"
-import { accepts, compile, explainElement } from "./internal/batchLayout.ts"
+import { accepts, compile, explainElement, trim } from "./internal/batchLayout.ts"
 import { read } from "./internal/batchRead.ts"
 import { assemble, stackColumn, stackingOf, stackValues, unstackRows } from "./internal/batchStacking.ts"
 import { write } from "./internal/batchWrite.ts"
@@ -183,7 +183,8 @@ export interface BatchCodec<A, B> {
 
   /**
    * Whether a value is an element, by the type side of the Schema. Strings must be well formed as well. What succeeds
-   * is the value itself; keys that the Schema does not know stay on it, but do not travel.
+   * is the value itself, or, if it has fields that the Schema does not know, at any depth, a copy without them, as when
+   * Effect decodes it. An instance of a class stays what it is.
    */
   validate(u: unknown): Result.Result<A, ElementInvalid>
 
@@ -274,6 +275,15 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
 
   const invalid = (issue: string) => Result.fail(new ElementInvalid({ issue }))
 
+  /** An element, without what the Schema does not know; a check may have looked at that. */
+  const validate = (u: unknown): Result.Result<unknown, ElementInvalid> => {
+    if (!accepts(layout, u)) return invalid(explainElement(layout, u))
+    const element = trim(layout, u)
+    return element === u || accepts(layout, element)
+      ? Result.succeed(element)
+      : invalid(explainElement(layout, element))
+  }
+
   return {
     fingerprint: printLayout(layout),
     fromElements,
@@ -292,12 +302,15 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
     unstack: (batch, length) => {
       const rows = unstackRows(stacking, batch, length)
       if (Result.isFailure(rows)) return invalid(rows.failure)
-      const wrong = rows.success.findIndex((row) => !accepts(layout, row))
-      return wrong === -1
-        ? Result.succeed(rows.success)
-        : invalid(`element ${wrong}: ${explainElement(layout, rows.success[wrong])}`)
+      const elements: Array<unknown> = []
+      for (const row of rows.success) {
+        const element = validate(row)
+        if (Result.isFailure(element)) return invalid(`element ${elements.length}: ${element.failure.issue}`)
+        elements.push(element.success)
+      }
+      return Result.succeed(elements)
     },
-    validate: (u) => accepts(layout, u) ? Result.succeed(u) : invalid(explainElement(layout, u)),
+    validate,
     encode: (chunk) => write(layout, own(chunk).columns, chunk.length),
     decode: (bytes, limits) =>
       Result.try({

@@ -419,6 +419,87 @@ describe("BatchCodec", () => {
       assert.strictEqual(invalidity(codec.validate({ x: 1, y: 2 })), "Expected Point")
     })
 
+    it("law 10: leaves out what the schema does not know, at any depth, as a wire does", () => {
+      const hidden = Symbol("hidden")
+      const inner = { tags: ["a"], extra: 1 }
+      const image = new Float32Array(2)
+      const cases: ReadonlyArray<readonly [Schema.Codec<unknown, unknown>, unknown, unknown]> = [
+        [Schema.Struct({ id: Schema.Int }), { id: 1, extra: 2, [hidden]: 3 }, { id: 1 }],
+        [
+          Schema.Struct({
+            id: Schema.Int,
+            image: Tensor.float32([2]),
+            at: Schema.optionalKey(Schema.Int),
+            inner: Schema.Struct({ tags: Schema.Array(Schema.String) })
+          }),
+          { id: 1, image, inner },
+          { id: 1, image, inner: { tags: ["a"] } }
+        ],
+        [
+          Schema.Array(Schema.Struct({ tags: Schema.Array(Schema.String) })),
+          [inner, { tags: [] }],
+          [{ tags: ["a"] }, { tags: [] }]
+        ],
+        [
+          Schema.Struct({ inner: Schema.Option(Schema.Struct({ tags: Schema.Array(Schema.String) })) }),
+          { inner: Option.some(inner) },
+          { inner: Option.some({ tags: ["a"] }) }
+        ],
+        [
+          Schema.Union([Schema.Struct({ a: Schema.Int }), Schema.Struct({ b: Schema.Boolean })]),
+          { b: true, extra: 1 },
+          { b: true }
+        ],
+        [Schema.Struct({}), { extra: 1 }, {}]
+      ]
+      for (const [schema, given, declared] of cases) {
+        const codec = BatchCodec.make(schema)
+        const element = Result.getOrThrow(codec.validate(given))
+        assert.deepStrictEqual(element, declared)
+        assert.deepStrictEqual(roundTrip(codec, [element]), [declared])
+      }
+      assert.deepStrictEqual(inner, { tags: ["a"], extra: 1 }, "what was given is not changed")
+      const rows = BatchCodec.make(Schema.Struct({ inner: Schema.Struct({ tags: Schema.Array(Schema.String) }) }))
+      assert.deepStrictEqual(rows.unstack({ inner: [inner] }), Result.succeed([{ inner: { tags: ["a"] } }]))
+    })
+
+    it("keeps an element as it is that has nothing the schema does not know", () => {
+      const a = Schema.Struct({ a: Schema.Int })
+      const b = Schema.Struct({ a: Schema.Int, b: Schema.Boolean })
+      const point = new Point({ x: 1, y: 2 })
+      const cases: ReadonlyArray<readonly [Schema.Codec<unknown, unknown>, unknown]> = [
+        [b, { a: 1, b: true }],
+        [Schema.Struct({ id: Schema.Int, inner: Schema.Array(a) }), { id: 1, inner: [{ a: 1 }, { a: 2 }] }],
+        [Schema.Struct({ any: Schema.Unknown, all: Schema.Record(Schema.String, Schema.Int) }), {
+          any: {},
+          all: { x: 1 }
+        }],
+        // The first member takes what is all of the second.
+        [Schema.Union([a, b]), { a: 1, b: true }],
+        [Point, point],
+        [Schema.Struct({ point: Point }), { point }]
+      ]
+      for (const [schema, given] of cases) {
+        assert.strictEqual(Result.getOrThrow(BatchCodec.make(schema).validate(given)), given)
+      }
+    })
+
+    it("asks the checks about what is left", () => {
+      const schema = Schema.Struct({ a: Schema.Int }).check(
+        Schema.makeFilter((u) => "b" in u, { expected: "a field b" })
+      )
+      assert.strictEqual(invalidity(BatchCodec.make(schema).validate({ a: 1, b: 2 })), "Expected a field b")
+    })
+
+    it("law 10: leaves out of what a wire brings what the schema does not know", () => {
+      const other = Schema.Struct({ b: Schema.Boolean })
+      // Both are JSON, in which a peer that does not keep to the fingerprint may write more than is declared.
+      const wide = BatchCodec.make(Schema.Union([other, Schema.Struct({ a: Schema.String, extra: Schema.Int })]))
+      const narrow = BatchCodec.make(Schema.Union([other, Schema.Struct({ a: Schema.String })]))
+      const { elements } = Result.getOrThrow(narrow.decode(bare(wide, [{ a: "a", extra: 1 }])))
+      assert.deepStrictEqual(elements, [{ a: "a" }])
+    })
+
     it("finds lone surrogates wherever the rest holds strings", () => {
       const codec = BatchCodec.make(Schema.Struct({ r: Schema.Record(Schema.String, Schema.Array(Schema.String)) }))
 

@@ -30,6 +30,8 @@ export interface Layout {
   readonly isStruct: boolean
   readonly leaves: ReadonlyArray<Leaf>
   readonly rest: Rest | undefined
+  /** The fields of a struct. */
+  readonly names: ReadonlySet<string>
   /** Checks on the struct as a whole. */
   readonly filters: ReadonlyArray<Filter>
   readonly ast: SchemaAST.AST
@@ -76,12 +78,13 @@ const filtersOf = (checks: ReadonlyArray<SchemaAST.Check<unknown>> | undefined):
 /** Lays a Schema out. Throws `LayoutUnsupported`. */
 export const compile = (ast: SchemaAST.AST): Layout => {
   const whole = leafOf("", ast)
-  if (whole !== undefined) return { isStruct: false, leaves: [whole], rest: undefined, filters: [], ast }
+  const other = { isStruct: false, names: new Set<string>(), filters: [], ast }
+  if (whole !== undefined) return { ...other, leaves: [whole], rest: undefined }
   if (
     !SchemaAST.isObjects(ast) || ast.encoding !== undefined || ast.encodingChecks !== undefined ||
     ast.indexSignatures.length > 0
   ) {
-    return { isStruct: false, leaves: [], rest: restOf(undefined, ast), filters: [], ast }
+    return { ...other, leaves: [], rest: restOf(undefined, ast) }
   }
   const leaves: Array<Leaf> = []
   const others: Array<SchemaAST.PropertySignature> = []
@@ -96,7 +99,8 @@ export const compile = (ast: SchemaAST.AST): Layout => {
   const rest = others.length === 0
     ? undefined
     : restOf(others.map(({ name }) => String(name)), new SchemaAST.Objects(others, []))
-  return { isStruct: true, leaves: leaves.toSorted(byName), rest, filters: filtersOf(ast.checks), ast }
+  const names = new Set(ast.propertySignatures.map(({ name }) => String(name)))
+  return { isStruct: true, leaves: leaves.toSorted(byName), rest, names, filters: filtersOf(ast.checks), ast }
 }
 
 /** Whether all checks pass. */
@@ -136,4 +140,29 @@ export const accepts = (layout: Layout, u: unknown): boolean => {
     if (!leaf.matches(value) || !passes(leaf.filters, value, leaf.ast)) return false
   }
   return (rest === undefined || rest.accepts(u)) && passes(filters, u, ast)
+}
+
+/** What is declared of an element that is accepted: the element itself if that is all of it. */
+export const trim = ({ isStruct, names, rest }: Layout, u: unknown): unknown => {
+  if (!isStruct) return rest === undefined ? u : rest.trim(u)
+  if (!Predicate.isObject(u)) return u
+  const others = rest?.names === undefined ? undefined : only(u, rest.names)
+  const trimmed = others === undefined ? undefined : rest?.trim(others)
+  if (trimmed === others && hasOnly(u, names)) return u
+  return Object.assign(only(u, names), trimmed)
+}
+
+/** In a loop, at a third of the time that a list of all keys takes. */
+const hasOnly = (u: object, names: ReadonlySet<string>): boolean => {
+  for (const key in u) {
+    if (!names.has(key)) return false
+  }
+  return Object.getOwnPropertySymbols(u).length === 0
+}
+
+/** The fields of these names that an object has. */
+const only = (u: object, names: Iterable<string>): { [name: string]: unknown } => {
+  const fields: { [name: string]: unknown } = {}
+  for (const name of names) if (name in u) fields[name] = fieldOf(u, name)
+  return fields
 }

@@ -1,5 +1,6 @@
 /** The rest: the last column of a batch, written by Effect. */
 import { SchemaBinary } from "effect/encoding"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
@@ -15,6 +16,8 @@ export interface Rest {
   readonly format: "binary" | "json"
   readonly ast: SchemaAST.AST
   readonly accepts: (u: unknown) => boolean
+  /** What is declared of a value that is accepted: the value itself if that is all of it. */
+  readonly trim: (u: unknown) => unknown
   readonly encode: (values: ReadonlyArray<unknown>) => Result.Result<Uint8Array, string>
   readonly decode: (bytes: Uint8Array) => Result.Result<ReadonlyArray<unknown>, string>
 }
@@ -23,17 +26,38 @@ export interface Rest {
 export const fieldOf = (element: unknown, name: string): unknown =>
   (element as { readonly [name: string]: unknown })[name]
 
+/** Whether a value has all that the one has from which it was decoded; no, where this is not cheap to tell. */
+const isWhole = (decoded: unknown, from: unknown): boolean => {
+  if (Object.is(decoded, from)) return true
+  if (Array.isArray(decoded)) return Array.isArray(from) && decoded.every((value, i) => isWhole(value, from[i]))
+  if (!Predicate.isObject(decoded) || !Predicate.isObject(from)) return false
+  if (Object.getPrototypeOf(decoded) !== Object.prototype) return false
+  for (const key in from) {
+    if (!Object.hasOwn(decoded, key) || !isWhole(decoded[key], from[key])) return false
+  }
+  return Object.getOwnPropertySymbols(from).length === 0
+}
+
 /** The rest of some fields of a struct, or, without names, of whole elements. */
 export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.AST): Rest => {
   const row = Schema.make<Schema.Codec<unknown>>(ast)
   const rows = Schema.Array(row)
-  const is = Schema.is(Schema.toType(row))
+  const type = Schema.toType(row)
+  const is = Schema.is(type)
+  const decode = Schema.decodeUnknownResult(type)
+  const decodeExactly = Schema.decodeUnknownResult(type, { onExcessProperty: "error" })
   const shared = {
     name: names?.join(", ") ?? "",
     names,
     ast,
     accepts: (u: unknown) =>
-      is(u) && (names === undefined ? isWellFormed(u) : names.every((name) => isWellFormed(fieldOf(u, name))))
+      is(u) && (names === undefined ? isWellFormed(u) : names.every((name) => isWellFormed(fieldOf(u, name)))),
+    trim: (u: unknown) => {
+      const decoded = decode(u)
+      // A member of a union may have taken for its own what is all of another.
+      const isAll = Result.isFailure(decoded) || isWhole(decoded.success, u) || Result.isSuccess(decodeExactly(u))
+      return isAll ? u : decoded.success
+    }
   }
   const binary = Result.try(() => SchemaBinary.toCodec(rows))
   if (Result.isSuccess(binary)) {

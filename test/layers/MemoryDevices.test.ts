@@ -121,6 +121,24 @@ describe("links", () => {
       assert.isTrue(seen.every((word, i) => word === source[i]))
     }).pipe(Effect.provide(MemoryDevices.layer({ feeds: [Words] }))))
 
+  it.effect("law 10: what the schema does not know does not reach a consumer", () =>
+    Effect.gen(function*() {
+      const read = (n: number): { readonly word: string } => {
+        const row = { word: `w${n}`, secret: n }
+        return row
+      }
+      const seen: Array<unknown> = []
+      yield* Effect.all([
+        Feeder.run(Words, { source: [read(1), read(2)], devices: [replica(0)] }),
+        Words.forEach((word) => Effect.sync(() => seen.push(word)))
+      ], { concurrency: "unbounded" })
+      const made = yield* Feeder.make(Words)
+      const feeder = yield* made.set([read(3)])
+      yield* Effect.forkChild(feeder.run)
+      seen.push(yield* feeder.take)
+      assert.deepStrictEqual(seen, [{ word: "w1" }, { word: "w2" }, { word: "w3" }])
+    }).pipe(Effect.provide(MemoryDevices.layer({ feeds: [Words] }))))
+
   it.effect("a link ends with its scope, and is then closed for the device too", () =>
     Effect.gen(function*() {
       const { open } = yield* RemoteDevices.RemoteDevices
