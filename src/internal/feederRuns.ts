@@ -42,9 +42,17 @@ export const make = <A>(options: {
   /** A run has begun, or begins; and is to stop as soon as it can. */
   let isClaimed = false
   let isStopAsked = false
-  /** Of this run, or of the first that fed anything. */
-  let feeding = Deferred.makeUnsafe<void, unknown>()
-  let hasFed = false
+  /** How the feeding ended, or this run if it failed. */
+  let over = Deferred.makeUnsafe<void, unknown>()
+
+  /** Also what is taken of a feeder that does not run was fed. */
+  const fed = Effect.scoped(Effect.gen(function*() {
+    const changed = yield* books.watch
+    while (!books.hasFed()) {
+      yield* changed.await
+      changed.closeUnsafe()
+    }
+  }))
 
   const areSourcesDone = () => runners.every((runner) => runner.isDone())
 
@@ -56,10 +64,6 @@ export const make = <A>(options: {
       changed.closeUnsafe()
       if (books.fatal !== undefined) return yield* books.fatal
       const all = [...remotes.values()]
-      if (books.hasFed()) {
-        hasFed = true
-        yield* Deferred.succeed(feeding, undefined)
-      }
       const isAllOut = areSourcesDone() && books.isAllOut()
       const isFinished = isAllOut && books.isAllAcknowledged()
       if (isAllOut) { for (const { feed } of all) feed.flushUnsafe() }
@@ -85,7 +89,7 @@ export const make = <A>(options: {
     const links = yield* outer.child<unknown>({ name: `links of feeder ${feeder}`, gracePeriod })
     const restarts = options.isTogether ? yield* Restarts.make(options.tolerate) : undefined
     books.fatal = undefined
-    if (!hasFed && Deferred.isDoneUnsafe(feeding)) feeding = Deferred.makeUnsafe()
+    if (Deferred.isDoneUnsafe(over)) over = Deferred.makeUnsafe()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         books.run = { outer, links, restarts }
@@ -120,9 +124,9 @@ export const make = <A>(options: {
     Effect.onExit((exit) => {
       if (Exit.isFailure(exit)) {
         // An interruption is a stop, and another run may come.
-        return Cause.hasInterruptsOnly(exit.cause) ? Effect.void : Deferred.failCause(feeding, exit.cause)
+        return Cause.hasInterruptsOnly(exit.cause) ? Effect.void : Deferred.failCause(over, exit.cause)
       }
-      return books.hasEnded ? Deferred.succeed(feeding, undefined) : Effect.void
+      return books.hasEnded ? Deferred.succeed(over, undefined) : Effect.void
     })
   )
 
@@ -143,7 +147,7 @@ export const make = <A>(options: {
       isStopAsked = true
       return books.run === undefined ? Effect.void : Effect.asVoid(books.run.outer.requestStop())
     }),
-    feeding: Effect.suspend(() => Deferred.await(feeding)),
-    close: Effect.suspend(() => Deferred.interrupt(feeding))
+    feeding: Effect.suspend(() => books.hasFed() ? Effect.void : Effect.raceFirst(Deferred.await(over), fed)),
+    close: Effect.suspend(() => Deferred.interrupt(over))
   }
 }

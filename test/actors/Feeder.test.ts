@@ -240,6 +240,23 @@ describe("feeding, status and changes", () => {
       assert.deepStrictEqual(yield* Fiber.join(feeding), Exit.void)
     }))
 
+  it.effect("feeding succeeds when an element is taken of a feeder that was stopped", () =>
+    Effect.gen(function*() {
+      const made = yield* Feeder.make(Numbers)
+      const feeder = yield* made.set(range(20))
+      const run = yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* feeder.stop
+      yield* Fiber.join(run)
+      const feeding = yield* Effect.forkChild(Effect.exit(feeder.feeding))
+      yield* settled
+      assert.isUndefined(feeding.pollUnsafe())
+      yield* feeder.take
+      yield* settled
+      assert.deepStrictEqual(feeding.pollUnsafe(), Exit.succeed(Exit.void))
+      yield* feeder.feeding
+    }))
+
   it.effect("the status tells of devices, and of what was rejected", () =>
     Effect.gen(function*() {
       yield* Effect.forkChild(
