@@ -107,8 +107,9 @@ export const make = (world: World, consumers: Consumers, feeders: Feeders): (kin
         return consumers.startAgain(device)
       case "replace device":
         // Another process takes the name of one that hangs. To have it is taken for a proof that the other has gone, so
-        // it may only wake up when its lease has run out.
+        // it may only wake up when its lease has run out, and nobody may have a link to it by which to renew that.
         if (life === undefined || life.isClosing) return
+        for (const one of network.connections()) if (one.host === life.process) one.reset()
         freeze(life.process, lease * (1.2 + next()))
         life.isReplaced = true
         return consumers.start(device)
