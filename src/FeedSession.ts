@@ -17,29 +17,12 @@
  * @since 0.1.0
  */
 import type { Chunk } from "./BatchCodec.ts"
-import type {
-  Acknowledge,
-  DeviceFrame,
-  FeederFrame,
-  Progress,
-  RefusedReason,
-  Result,
-  Run,
-  Welcome
-} from "./RemoteDevices.ts"
+import * as Outstanding from "./internal/outstanding.ts"
+import type { Item, Parcel } from "./internal/outstanding.ts"
+import type { Acknowledge, DeviceFrame, FeederFrame, Progress, RefusedReason, Welcome } from "./RemoteDevices.ts"
 import { versions } from "./RemoteDevices.ts"
 
-/**
- * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Item<out A> {
-  readonly ordinal: number
-  readonly attempt: number
-  readonly element: A
-}
+export type { Item } from "./internal/outstanding.ts"
 
 /**
  * Where a session stands.
@@ -48,13 +31,6 @@ export interface Item<out A> {
  * @since 0.1.0
  */
 export type Phase = "Idle" | "Opening" | "Live" | "Resuming" | "BackOff" | "Draining" | "Ended" | "Failed"
-
-/** Items sent together, from sequence `first` on. */
-interface Parcel<A> {
-  readonly first: number
-  readonly items: ReadonlyArray<Item<A>>
-  readonly elementBytes: number
-}
 
 /**
  * What never changes in a session.
@@ -74,12 +50,12 @@ export interface Config<A> {
 }
 
 /**
- * Everything the feeder knows of one device. The counts are totals over all sessions.
+ * Everything the feeder knows of one device, with what is out there. The counts are totals over all sessions.
  *
  * @category models
  * @since 0.1.0
  */
-export interface State<A> {
+export interface State<A> extends Outstanding.Outstanding<A> {
   readonly config: Config<A>
   readonly phase: Phase
   readonly session: number
@@ -89,13 +65,6 @@ export interface State<A> {
   /** The device's incarnation, once it is known, and the ones it replaced. */
   readonly device: string | undefined
   readonly replaced: ReadonlyArray<string>
-  /** Parcels that are not settled as declared, and the sequences they span: `base + 1` to `sent`. */
-  readonly out: ReadonlyArray<Parcel<A>>
-  readonly base: number
-  readonly sent: number
-  readonly sentBytes: number
-  /** Sequences above `base` that are settled already. */
-  readonly resolved: ReadonlySet<number>
   readonly progress: Progress
   /** What the device takes in one frame. */
   readonly limits: Welcome["limits"]
@@ -193,11 +162,7 @@ export const make = <A>(config: Config<A>): State<A> => ({
   keepTo: 0,
   device: undefined,
   replaced: [],
-  out: [],
-  base: 0,
-  sent: 0,
-  sentBytes: 0,
-  resolved: new Set(),
+  ...Outstanding.none,
   progress: noProgress,
   limits: { frameBytes: 0, elements: 0 },
   acceptedMost: 0,
@@ -219,7 +184,7 @@ export const make = <A>(config: Config<A>): State<A> => ({
  * @category accessors
  * @since 0.1.0
  */
-export const leased = <A>(state: State<A>): number => state.sent - state.base - state.resolved.size
+export const leased = <A>(state: State<A>): number => Outstanding.count(state)
 
 /**
  * How many leased elements are in doubt: sent on a link that broke, so that their acknowledgement may be lost.
@@ -339,40 +304,19 @@ const hello = <A>(state: State<A>): FeederFrame => ({
 })
 
 const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Step<A> => {
-  const [sent, frame] = append(state, items)
-  return [sent, [{ _tag: "Send", frame }]]
+  const chunk = chunkOf(state, items)
+  const [outstanding, parcel] = Outstanding.send(state, items, chunk.byteLength)
+  const next: State<A> = { ...state, ...outstanding }
+  return [next, [batch(next, parcel, chunk)]]
 }
 
-const append = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): readonly [State<A>, FeederFrame] => {
-  const chunk = state.config.chunk(items.map((item) => item.element))
-  const elementBytes = Math.ceil(chunk.byteLength / items.length)
-  const parcel: Parcel<A> = { first: state.sent + 1, items, elementBytes }
-  const next: State<A> = {
-    ...state,
-    out: [...state.out, parcel],
-    sent: state.sent + items.length,
-    sentBytes: state.sentBytes + elementBytes * items.length
-  }
-  return [next, batch(next, parcel.first, items, elementBytes, chunk)]
-}
+const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> =>
+  state.config.chunk(items.map((item) => item.element))
 
-const batch = <A>(
-  state: State<A>,
-  first: number,
-  items: ReadonlyArray<Item<A>>,
-  elementBytes: number,
-  chunk: Chunk<A>
-): FeederFrame => ({ _tag: "Batch", first, heard: state.progress.report, elementBytes, runs: runs(items), chunk })
-
-const runs = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
-  const all: Array<{ ordinal: number; count: number; attempt: number }> = []
-  for (const item of items) {
-    const last = all.at(-1)
-    if (last !== undefined && item.ordinal === last.ordinal + last.count && item.attempt === last.attempt) last.count++
-    else all.push({ ordinal: item.ordinal, count: 1, attempt: item.attempt })
-  }
-  return all
-}
+const batch = <A>(state: State<A>, { elementBytes, first, items }: Parcel<A>, chunk: Chunk<A>): Output<A> => ({
+  _tag: "Send",
+  frame: { _tag: "Batch", first, heard: state.progress.report, elementBytes, runs: Outstanding.runs(items), chunk }
+})
 
 const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> => {
   switch (frame._tag) {
@@ -424,7 +368,9 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
   const [known, outputs] = absorb(live, frame.progress, now)
   if (known.phase === "Failed") return [known, outputs]
   const [ended, more] = drain(known, now)
-  return [ended, [...outputs, ...resend(known, frame.progress.accepted), ...more]]
+  const again = Outstanding.beyond(known, frame.progress.accepted)
+    .map((parcel) => batch(known, parcel, chunkOf(known, parcel.items)))
+  return [ended, [...outputs, ...again, ...more]]
 }
 
 /** What a device held for good is gone with it. */
@@ -449,30 +395,11 @@ const forgotten = <A>(state: State<A>, now: number): Step<A> => {
 /** A session that has sent nothing. */
 const fresh = <A>(state: State<A>): State<A> => ({
   ...state,
-  out: [],
-  base: 0,
-  sent: 0,
-  sentBytes: 0,
-  resolved: new Set(),
+  ...Outstanding.none,
   acceptedMost: 0,
   progress: { ...noProgress, carried: held(state) },
   welcomed: false
 })
-
-const resend = <A>(state: State<A>, accepted: number): ReadonlyArray<Output<A>> => {
-  const outputs: Array<Output<A>> = []
-  for (const parcel of state.out) {
-    const known = Math.max(accepted, state.base) - parcel.first + 1
-    if (known >= parcel.items.length) continue
-    const items = known <= 0 ? parcel.items : parcel.items.slice(known)
-    const chunk = state.config.chunk(items.map((item) => item.element))
-    outputs.push({
-      _tag: "Send",
-      frame: batch(state, parcel.first + Math.max(0, known), items, parcel.elementBytes, chunk)
-    })
-  }
-  return outputs
-}
 
 const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
   const known = state.progress
@@ -493,74 +420,33 @@ const countAccepted = <A>(state: State<A>): State<A> => {
 
 const acceptedUpTo = <A>(state: State<A>, known: Progress): State<A> => {
   const report = state.progress
-  let again = 0
-  for (const parcel of state.out) {
-    const to = Math.min(parcel.items.length, report.accepted - parcel.first + 1)
-    for (let i = Math.max(0, state.base - parcel.first + 1); i < to; i++) {
-      if (parcel.items[i]!.attempt > 1) again++
-    }
-  }
+  const [outstanding, redelivered] = Outstanding.accept(state, report.accepted)
   return {
     ...state,
-    base: Math.max(state.base, report.accepted),
-    out: state.out.filter((parcel) => parcel.first + parcel.items.length - 1 > report.accepted),
+    ...outstanding,
     delivered: state.delivered + (report.delivered - known.delivered) + (known.carried - report.carried),
-    redelivered: state.redelivered + again
+    redelivered: state.redelivered + redelivered
   }
 }
 
 const settledUpTo = <A>(state: State<A>): Step<A> => {
-  const report = state.progress
-  const results = new Map<number, Result>()
-  for (const range of report.above) {
-    if (range.from + range.count - 1 > state.sent) {
-      return fail(state, "invalid", `it settles sequence ${range.from + range.count - 1} of ${state.sent} sent`)
-    }
-    for (let i = 0; i < range.count; i++) results.set(range.from + i, range.result)
+  const beyond = state.progress.above.find((range) => range.from + range.count - 1 > state.sent)
+  if (beyond !== undefined) {
+    const sequence = beyond.from + beyond.count - 1
+    return fail(state, "invalid", `it settles sequence ${sequence} of ${state.sent} sent`)
   }
-  const resolved = new Set<number>()
-  const rejected: Array<Output<A>> = []
-  const back: Array<{ readonly items: Array<Item<A>>; readonly afterMillis: number; readonly cause: string }> = []
-  let { dead, delivered, redelivered } = state
-  for (const parcel of state.out) {
-    for (let i = Math.max(0, state.base - parcel.first + 1); i < parcel.items.length; i++) {
-      const sequence = parcel.first + i
-      const result = results.get(sequence)
-      const isSettled = sequence <= report.settled || result !== undefined
-      if (!isSettled && !state.resolved.has(sequence)) continue
-      if (sequence > report.settled) resolved.add(sequence)
-      if (state.resolved.has(sequence)) continue
-      const item = parcel.items[i]!
-      if (result?._tag === "Retry") {
-        const { afterMillis, cause } = result
-        const group = back.at(-1)
-        if (group?.afterMillis === afterMillis && group.cause === cause) group.items.push(again(item))
-        else back.push({ items: [again(item)], afterMillis, cause })
-      } else if (result?._tag === "Reject") {
-        dead++
-        rejected.push({ _tag: "Rejected", item, cause: result.cause })
-      } else {
-        delivered++
-        if (item.attempt > 1) redelivered++
-      }
-    }
-  }
-  const base = Math.max(state.base, report.settled)
+  const [outstanding, { back, delivered, redelivered, rejected }] = Outstanding.settle(state, state.progress)
   const next: State<A> = {
     ...state,
-    base,
-    out: state.out.filter((parcel) => parcel.first + parcel.items.length - 1 > base),
-    resolved,
-    dead,
-    delivered,
-    redelivered
+    ...outstanding,
+    dead: state.dead + rejected.length,
+    delivered: state.delivered + delivered,
+    redelivered: state.redelivered + redelivered
   }
   // Each group is put at the front of the queue: the last one goes first, so that they stand there in order.
   const givenBack = back.toReversed().map((group): Output<A> => ({ _tag: "GiveBack", ...group }))
-  return [next, [...rejected, ...givenBack]]
+  return [next, [...rejected.map((one): Output<A> => ({ _tag: "Rejected", ...one })), ...givenBack]]
 }
-
-const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })
 
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
   const next: State<A> = { ...(fate === "gone" ? bury(state) : state), leaving: false }
@@ -620,7 +506,7 @@ const reclaim = <A>(
   now: number,
   why = "it was silent for longer than its lease"
 ): Step<A> => {
-  const items = unsettled(state)
+  const items = Outstanding.unsettled(state)
   const next: State<A> = {
     ...nextSession(state),
     phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
@@ -643,18 +529,8 @@ const nextSession = <A>(state: State<A>): State<A> =>
     }
     : state
 
-const unsettled = <A>(state: State<A>): ReadonlyArray<Item<A>> => {
-  const items: Array<Item<A>> = []
-  for (const parcel of state.out) {
-    for (let i = Math.max(0, state.base - parcel.first + 1); i < parcel.items.length; i++) {
-      if (!state.resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))
-    }
-  }
-  return items
-}
-
 const giveUp = <A>(state: State<A>): Step<A> => {
-  const items = unsettled(state)
+  const items = Outstanding.unsettled(state)
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
   if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device has failed" })
   return [{ ...nextSession(state), phase: "Failed" }, outputs]

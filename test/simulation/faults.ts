@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import { RemoteDevices } from "effect-feeder"
 import type { Simulation } from "effect-feeder/testing"
 import type { Consumers } from "./consumers.ts"
-import { type Feeders, isFeeding } from "./feeders.ts"
+import { type FeederLife, type Feeders, isFeeding } from "./feeders.ts"
 import { type FaultKind, lease } from "./plan.ts"
 import type { World } from "./world.ts"
 
@@ -22,6 +22,13 @@ export const make = (world: World, consumers: Consumers, feeders: Feeders): (kin
     process.freeze()
     simulation.after(millis, () => {
       if (simulation.now() >= frozenUntil.get(process)!) process.thaw()
+    })
+  }
+
+  /** Another takes its place, if none has yet: an id is given to one process after the other. */
+  const succeed = (self: FeederLife, millis: number): void => {
+    simulation.after(millis, () => {
+      if (feeders.current(self.number) === self) feeders.start(self.number)
     })
   }
 
@@ -122,14 +129,12 @@ export const make = (world: World, consumers: Consumers, feeders: Feeders): (kin
       case "kill feeder":
         if (!isFeeding(self)) return
         self.process.kill()
-        simulation.after(1 + span(), () => feeders.start(self.number))
-        return
+        return succeed(self, 1 + span())
       case "replace feeder":
         // Another begins in the place of one that hangs, and wakes up later.
         if (!isFeeding(self) || self.stopAskedAt !== undefined) return
         freeze(self.process, 1 + span())
-        simulation.after(1, () => feeders.start(self.number))
-        return
+        return succeed(self, 1)
       case "stop feeder":
       case "interrupt feeder":
         if (!isFeeding(self) || feeder === undefined || self.process.isFrozen()) return

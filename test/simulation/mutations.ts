@@ -20,6 +20,7 @@ export interface Mutation {
 }
 
 const session = "src/FeedSession.ts"
+const outstanding = "src/internal/outstanding.ts"
 const host = "src/HostSession.ts"
 const hosted = "src/internal/hostedFeed.ts"
 const queue = "src/FeedQueue.ts"
@@ -144,8 +145,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     law: 3,
     within: 500,
     edits: [[
-      session,
-      "if (!state.resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))",
+      outstanding,
+      "if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))",
       "items.push(again(parcel.items[i]!))"
     ]]
   },
@@ -159,7 +160,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "attempts are not counted",
     law: 4,
     within: 500,
-    edits: [[session, "({ ...item, attempt: item.attempt + 1 })", "({ ...item })"]]
+    edits: [[outstanding, "({ ...item, attempt: item.attempt + 1 })", "({ ...item })"]]
   },
   {
     name: "a session that is resumed begins anew",
@@ -177,7 +178,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "the device admits again the last element that is repeated",
     law: 4,
     within: 500,
-    edits: [[session, "...resend(known, frame.progress.accepted)", "...resend(known, 0)"], [
+    edits: [[session, "Outstanding.beyond(known, frame.progress.accepted)", "Outstanding.beyond(known, 0)"], [
       host,
       "if (last <= state.accepted) return",
       "if (last < state.accepted) return"
@@ -411,9 +412,9 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 20000,
     where: (plan) => plan.delay >= 10 && plan.faults > 6 && plan.kinds.length < 8 && knows(plan, "reset"),
     edits: [[
-      session,
-      "const known = Math.max(accepted, state.base) - parcel.first + 1",
-      "const known = Math.max(accepted, state.base) - parcel.first + 2"
+      outstanding,
+      "const known = Math.max(accepted, base) - parcel.first + 1",
+      "const known = Math.max(accepted, base) - parcel.first + 2"
     ]]
   },
   {

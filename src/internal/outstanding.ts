@@ -1,0 +1,173 @@
+/**
+ * What is out at a device in one session and not acknowledged as declared, by sequence: pure functions, which
+ * `FeedSession` makes its steps of.
+ */
+import type { Progress, Result, Run } from "../RemoteDevices.ts"
+
+/**
+ * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Item<out A> {
+  readonly ordinal: number
+  readonly attempt: number
+  readonly element: A
+}
+
+/** Items sent together, from sequence `first` on, and what one of them takes on average. */
+export interface Parcel<A> {
+  readonly first: number
+  readonly items: ReadonlyArray<Item<A>>
+  readonly elementBytes: number
+}
+
+/** What is out. Sequences `base + 1` to `sent` are, except those in `resolved`, which are settled already. */
+export interface Outstanding<A> {
+  /** Parcels that are not settled as declared, in order. */
+  readonly out: ReadonlyArray<Parcel<A>>
+  readonly base: number
+  readonly sent: number
+  readonly sentBytes: number
+  readonly resolved: ReadonlySet<number>
+}
+
+/** Items that are to be given again after so long, because of this. */
+export interface Back<A> {
+  readonly items: ReadonlyArray<Item<A>>
+  readonly afterMillis: number
+  readonly cause: string
+}
+
+/** What a report has settled. */
+export interface Settlement<A> {
+  readonly delivered: number
+  readonly redelivered: number
+  readonly rejected: ReadonlyArray<{ readonly item: Item<A>; readonly cause: string }>
+  /** In order of their sequences; neighbours with one delay and cause are together. */
+  readonly back: ReadonlyArray<Back<A>>
+}
+
+/** Nothing was sent. */
+export const none: Outstanding<never> = { out: [], base: 0, sent: 0, sentBytes: 0, resolved: new Set() }
+
+export const count = <A>({ base, resolved, sent }: Outstanding<A>): number => sent - base - resolved.size
+
+const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })
+
+/** Adds items that are sent together and take `byteLength` bytes. */
+export const send = <A>(
+  { base, out, resolved, sent, sentBytes }: Outstanding<A>,
+  items: ReadonlyArray<Item<A>>,
+  byteLength: number
+): readonly [Outstanding<A>, Parcel<A>] => {
+  const elementBytes = Math.ceil(byteLength / items.length)
+  const parcel: Parcel<A> = { first: sent + 1, items, elementBytes }
+  return [{
+    base,
+    resolved,
+    out: [...out, parcel],
+    sent: sent + items.length,
+    sentBytes: sentBytes + elementBytes * items.length
+  }, parcel]
+}
+
+/** The ordinals and attempts of items, as a Batch carries them. */
+export const runs = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
+  const all: Array<{ ordinal: number; count: number; attempt: number }> = []
+  for (const item of items) {
+    const last = all.at(-1)
+    if (last !== undefined && item.ordinal === last.ordinal + last.count && item.attempt === last.attempt) last.count++
+    else all.push({ ordinal: item.ordinal, count: 1, attempt: item.attempt })
+  }
+  return all
+}
+
+/** What a device that has accepted so much is to be sent again. */
+export const beyond = <A>({ base, out }: Outstanding<A>, accepted: number): ReadonlyArray<Parcel<A>> =>
+  out.flatMap((parcel) => {
+    const known = Math.max(accepted, base) - parcel.first + 1
+    if (known <= 0) return [parcel]
+    const items = parcel.items.slice(known)
+    return items.length === 0 ? [] : [{ ...parcel, first: parcel.first + known, items }]
+  })
+
+/** Everything that is out, with the next attempt. */
+export const unsettled = <A>({ base, out, resolved }: Outstanding<A>): ReadonlyArray<Item<A>> => {
+  const items: Array<Item<A>> = []
+  for (const parcel of out) {
+    for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
+      if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))
+    }
+  }
+  return items
+}
+
+const above = <A>(out: ReadonlyArray<Parcel<A>>, base: number): ReadonlyArray<Parcel<A>> =>
+  out.filter((parcel) => parcel.first + parcel.items.length - 1 > base)
+
+/** What is accepted is settled, for a feed that acknowledges so; with it, how much of it was given again. */
+export const accept = <A>(
+  outstanding: Outstanding<A>,
+  accepted: number
+): readonly [Outstanding<A>, redelivered: number] => {
+  const { base, out, resolved, sent, sentBytes } = outstanding
+  let redelivered = 0
+  for (const parcel of out) {
+    const to = Math.min(parcel.items.length, accepted - parcel.first + 1)
+    for (let i = Math.max(0, base - parcel.first + 1); i < to; i++) {
+      if (parcel.items[i]!.attempt > 1) redelivered++
+    }
+  }
+  return [{ base: Math.max(base, accepted), out: above(out, accepted), resolved, sent, sentBytes }, redelivered]
+}
+
+/** The result of each sequence that a report names. */
+const results = (report: Progress): ReadonlyMap<number, Result> => {
+  const all = new Map<number, Result>()
+  for (const { count, from, result } of report.above) {
+    for (let i = 0; i < count; i++) all.set(from + i, result)
+  }
+  return all
+}
+
+/** What is processed is settled, up to the watermark and above it. */
+export const settle = <A>(
+  { base, out, resolved, sent, sentBytes }: Outstanding<A>,
+  report: Progress
+): readonly [Outstanding<A>, Settlement<A>] => {
+  const known = results(report)
+  const nowResolved = new Set<number>()
+  const rejected: Array<Settlement<A>["rejected"][number]> = []
+  const back: Array<Back<A> & { readonly items: Array<Item<A>> }> = []
+  let delivered = 0
+  let redelivered = 0
+  for (const parcel of out) {
+    for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
+      const sequence = parcel.first + i
+      const result = known.get(sequence)
+      const isSettled = sequence <= report.settled || result !== undefined
+      if (!isSettled && !resolved.has(sequence)) continue
+      if (sequence > report.settled) nowResolved.add(sequence)
+      if (resolved.has(sequence)) continue
+      const item = parcel.items[i]!
+      if (result?._tag === "Retry") {
+        const { afterMillis, cause } = result
+        const group = back.at(-1)
+        if (group?.afterMillis === afterMillis && group.cause === cause) group.items.push(again(item))
+        else back.push({ items: [again(item)], afterMillis, cause })
+      } else if (result?._tag === "Reject") {
+        rejected.push({ item, cause: result.cause })
+      } else {
+        delivered++
+        if (item.attempt > 1) redelivered++
+      }
+    }
+  }
+  const next = Math.max(base, report.settled)
+  return [
+    { base: next, out: above(out, next), resolved: nowResolved, sent, sentBytes },
+    { delivered, redelivered, rejected, back }
+  ]
+}
