@@ -74,6 +74,8 @@ class Peer {
   hasReason = true
   /** Whether the device refused it for good. */
   isRefused = false
+  /** Whether it said on its last link that it leaves, and how often it did in this run. */
+  isLeaving = false
   leaves = 0
   /** The number of its last report, and how often it began to count anew. */
   report = 0
@@ -195,6 +197,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
   const hear = (peer: Peer, frame: DeviceFrame): void => {
     if (frame._tag === "Welcome" || frame._tag === "Progress") settle(peer, frame.progress)
     if (frame._tag === "Leaving") peer.leaves++
+    if (frame._tag === "Leaving" || frame._tag === "Welcome") peer.isLeaving = frame._tag === "Leaving"
     if (frame._tag === "Refused" && !frame.retry) peer.isRefused = true
     const isOther = frame._tag === "Welcome" && peer.incarnation !== undefined && peer.incarnation !== frame.device
     // What comes too late is no excuse for the silence before it.
@@ -234,7 +237,9 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
   }
 
   const begin = (peer: Peer, run: number, session: number): void => {
-    Object.assign(peer, { run, session, failures: 0, failedAt: undefined, leaves: 0, forgotten: 0 })
+    // Its session ends with its link, which a stop may have closed before this run.
+    const leaves = Number(peer.isLeaving)
+    Object.assign(peer, { run, session, failures: 0, failedAt: undefined, leaves, forgotten: 0 })
   }
 
   /** A run begins: each device has a new budget. */
