@@ -134,6 +134,8 @@ interface Listener {
   readonly process: Process
   readonly feeds: ReadonlyMap<string, FeedInfo>
   readonly accepted: Array<HostLink & { readonly close: () => void }>
+  /** Ends the links that came in and are open, at the device. */
+  readonly open: Set<() => void>
   readonly endpoint: Endpoint
 }
 
@@ -324,10 +326,14 @@ export const make = (options: Options): Network["Service"] => {
     }
 
     connections.add(connection)
-    const atDevice = { send: toFeeder.send, receive: toDevice.receive, close: close(host) }
+    const closeAtDevice = () => {
+      listener.open.delete(closeAtDevice)
+      close(host)()
+    }
     listener.process.post(() => {
-      if (listeners.get(device) !== listener) return atDevice.close()
-      listener.accepted.push(atDevice)
+      if (listeners.get(device) !== listener) return closeAtDevice()
+      listener.open.add(closeAtDevice)
+      listener.accepted.push({ send: toFeeder.send, receive: toDevice.receive, close: closeAtDevice })
       listener.endpoint.wake()
     })
     return { send: toDevice.send, receive: toFeeder.receive, close: close(feeder) }
@@ -366,11 +372,13 @@ export const make = (options: Options): Network["Service"] => {
           process,
           endpoint,
           feeds: new Map(feeds.map((feed) => [feed.name, feed.info])),
-          accepted: []
+          accepted: [],
+          open: new Set()
         }
         const stop = () => {
           if (listeners.get(device) === listener) listeners.delete(device)
-          for (const link of listener.accepted.splice(0)) link.close()
+          // Also one that a fiber took and was interrupted before it could look after it.
+          for (const close of listener.open) close()
         }
         process.onKill(stop)
         yield* Effect.acquireRelease(Effect.sync(() => listeners.set(device, listener)), () => Effect.sync(stop))
