@@ -24,6 +24,11 @@ const isOutcome = (u: unknown): u is Outcome =>
   typeof u === "object" && u !== null && "_tag" in u &&
   (u._tag === "Retry" || u._tag === "Reject" || u._tag === "Outcomes")
 
+const whyInterrupted = "its loop was interrupted"
+
+/** A cause as the feeder is told it: which fiber interrupted another says nothing in another process. */
+const why = <E>(cause: Cause.Cause<E>): string => Cause.hasInterruptsOnly(cause) ? whyInterrupted : Cause.pretty(cause)
+
 const givenBack = (cause: string): Result => ({ _tag: "Retry", afterMillis: 0, cause })
 
 const toResult = (outcome: { readonly _tag: "Done" } | Retry | Reject): Result => {
@@ -94,7 +99,7 @@ const runLoop = <A, B, E, R, E2>(
         counts.fenced += fenced
       }
     )
-  const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, () => givenBack("its loop was interrupted"))
+  const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, () => givenBack(whyInterrupted))
   const turn = (take: Take<A>) =>
     Effect.uninterruptibleMask((restore) => {
       const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
@@ -105,7 +110,7 @@ const runLoop = <A, B, E, R, E2>(
           if (Exit.isSuccess(exit)) return settle(handed, () => done)
           const outcome = read(exit.cause)
           return Cause.isCause(outcome)
-            ? Effect.andThen(settle(handed, () => givenBack(Cause.pretty(outcome))), Effect.failCause(outcome))
+            ? Effect.andThen(settle(handed, () => givenBack(why(outcome))), Effect.failCause(outcome))
             : settle(handed, resultsOf(outcome))
         })
       })

@@ -273,7 +273,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       "src/internal/consumer.ts",
-      "settle(handed, () => givenBack(Cause.pretty(outcome)))",
+      "settle(handed, () => givenBack(why(outcome)))",
       "settle(handed, () => done)"
     ]]
   },
