@@ -3,6 +3,7 @@ import { Cause, Deferred, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { Feed, Feeder, MemoryDevices, Tensor } from "effect-feeder"
 import { ManualSource } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
+import { range, settled } from "./network.ts"
 
 const element = Schema.Int
 const Numbers = Feed.make("numbers", { element, capacity: 4 })
@@ -14,11 +15,7 @@ const Digits = Feed.make("digits", {
 
 class Broken extends Schema.TaggedError<Broken>()("Broken", { at: Schema.Int }) {}
 
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
 const device = "/job:consumer/replica:0"
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(range(100), () => Effect.yieldNow, { discard: true })
 
 const devices = MemoryDevices.layer({ feeds: [Numbers, Accepted, Digits] })
 const inMemory = Effect.provide(devices)

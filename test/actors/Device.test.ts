@@ -3,15 +3,11 @@ import { Effect, Exit, Fiber, Latch, Layer, Queue, Result, Schema, Scope, Stream
 import { Device, DeviceSpec, FailureTolerator, Feed, Feeder, MemoryDevices, RemoteDevices } from "effect-feeder"
 import { ManualSource } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
+import { greeting, Numbers, range, settled } from "../network.ts"
 
-const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 4 })
 const Words = Feed.make("words", { element: Schema.String, capacity: 4 })
 
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
 const device = "/job:consumer/replica:0"
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(range(100), () => Effect.yieldNow, { discard: true })
 
 /** Links to one device after the other, as if each were another process behind the same address. */
 const wire = Effect.sync(() => {
@@ -42,19 +38,7 @@ const wire = Effect.sync(() => {
   return { devices, host, feeding: Effect.provideService(RemoteDevices.RemoteDevices, devices) }
 })
 
-const hello: RemoteDevices.Hello = {
-  _tag: "Hello",
-  versions: [1, 1],
-  feed: Numbers.name,
-  fingerprint: Numbers.info.fingerprint,
-  feeder: "f",
-  incarnation: 1,
-  device,
-  session: 1,
-  keepTo: 0,
-  acknowledge: "processed",
-  leaseMillis: 1000
-}
+const hello = greeting(device)
 
 /** What a device answers to a first frame, and whether the link is then closed. */
 const answer = (options: Device.Options<readonly [typeof Numbers]>, frame: RemoteDevices.FeederFrame) =>

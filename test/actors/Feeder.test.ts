@@ -1,55 +1,24 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schedule, Scheduler, Schema, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Schedule, Scheduler, Schema, Scope, Stream } from "effect"
 import { DeviceSpec, FailureTolerator, Feed, Feeder, type Ledger, MemoryDevices } from "effect-feeder"
 import { FaultyDevices, ManualSource } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
+import {
+  host,
+  network,
+  Numbers,
+  onNetwork,
+  passUntil,
+  range,
+  recorder,
+  replica,
+  settled,
+  tolerate
+} from "../network.ts"
 
-const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 4 })
 const Accepted = Feed.make("accepted", { element: Schema.Int, capacity: 4, acknowledge: "accepted" })
 
 class Broken extends Schema.TaggedError<Broken>()("Broken", { at: Schema.Int }) {}
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
-const replica = (index: number) => `/job:consumer/replica:${index}`
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(range(100), () => Effect.yieldNow, { discard: true })
-
-const network = FaultyDevices.layer.pipe(Layer.provideMerge(MemoryDevices.layerNetwork))
-const onNetwork = Effect.provide(network)
-
-/** One host of `Numbers`, as another process would be. */
-const host = (device: string, options: { readonly feeders?: number | "forever" } = {}) =>
-  Effect.provide(MemoryDevices.layerHost({ feeds: [Numbers], device, ...options }))
-
-/** Notes what a consumer sees. */
-const recorder = () => {
-  const seen: Array<number> = []
-  const deliveries: Array<Feed.Delivery> = []
-  return {
-    seen,
-    deliveries,
-    marked: () => deliveries.filter((delivery) => delivery.redelivered).map((delivery) => delivery.ordinal),
-    note: (n: number, delivery: Feed.Delivery) =>
-      Effect.sync(() => {
-        seen.push(n)
-        deliveries.push(delivery)
-      })
-  }
-}
-
-/** Lets time pass in small steps until the fiber has ended. */
-const passUntil = <A, E>(fiber: Fiber.Fiber<A, E>, steps = 400, millis = 50) =>
-  Effect.gen(function*() {
-    for (let i = 0; i < steps && fiber.pollUnsafe() === undefined; i++) {
-      yield* settled
-      yield* TestClock.adjust(millis)
-    }
-    assert.isDefined(fiber.pollUnsafe(), "it does not end")
-    return yield* Fiber.join(fiber)
-  })
-
-const tolerate = (limit: number) => FailureTolerator.make({ limit, initDelay: 100, backoffFactor: 1 })
 
 const assertSums = (ledger: Ledger.Ledger) => {
   assert.strictEqual(ledger.lost, 0)

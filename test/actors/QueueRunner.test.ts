@@ -4,8 +4,8 @@ import { Feed, Feeder, Tensor } from "effect-feeder"
 import { ManualSource } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
 import { chance } from "../chance.ts"
+import { Numbers, range, settled } from "../network.ts"
 
-const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 4 })
 const Digits = Feed.make("digits", {
   element: Schema.Struct({ image: Tensor.float32([2]), label: Tensor.int32([]) }),
   capacity: 4
@@ -13,11 +13,6 @@ const Digits = Feed.make("digits", {
 
 class Broken extends Schema.TaggedError<Broken>()("Broken", { at: Schema.Int }) {}
 class Start extends Context.Service<Start, number>()("test/Start") {}
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 /** An effect that gives 0, 1, … and then ends. */
 const counter = (count: number): Effect.Effect<number, Cause.Done> => {

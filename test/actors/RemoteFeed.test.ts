@@ -2,15 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Queue, Schema, Stream } from "effect"
 import { FailureTolerator, Feed, Feeder, RemoteDevices } from "effect-feeder"
 import { TestClock } from "effect/testing"
+import { range, settled } from "../network.ts"
 
 const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 8 })
 const Words = Feed.make("words", { element: Schema.String, capacity: 8 })
 
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
 const device = "/job:consumer/replica:0"
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(range(100), () => Effect.yieldNow, { discard: true })
 
 interface Peer {
   readonly frames: Array<RemoteDevices.FeederFrame>

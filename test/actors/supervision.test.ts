@@ -1,22 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schema } from "effect"
-import { DeviceSpec, FailureTolerator, Feed, Feeder, MemoryDevices } from "effect-feeder"
+import { Effect, Fiber, Schema } from "effect"
+import { DeviceSpec, Feed, Feeder, MemoryDevices } from "effect-feeder"
 import { FaultyDevices, ManualSource } from "effect-feeder/testing"
-import { TestClock } from "effect/testing"
+import { Numbers, onNetwork, pass, passUntil, range, replica, settled, tolerate } from "../network.ts"
 
-const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 4 })
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
-const replica = (index: number) => `/job:consumer/replica:${index}`
 const all = DeviceSpec.replicas("consumer", 3)
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(range(200), () => Effect.yieldNow, { discard: true })
-
-const onNetwork = Effect.provide(FaultyDevices.layer.pipe(Layer.provideMerge(MemoryDevices.layerNetwork)))
-
-/** The delay is `millis` after every failure but the last. */
-const tolerate = (limit: number, millis = 1000) => FailureTolerator.make({ limit, initDelay: millis, backoffFactor: 1 })
 
 /** Three hosts whose consumers take `millis` for each element and note, in one list, what they see. */
 const consumers = Effect.fnUntraced(function*(millis: number) {
@@ -51,15 +39,6 @@ const counts = Effect.gen(function*() {
   }
 })
 
-const pass = (millis: number) => Effect.andThen(TestClock.adjust(millis), settled)
-
-const passUntil = <A, E>(fiber: Fiber.Fiber<A, E>, steps = 400, millis = 50) =>
-  Effect.gen(function*() {
-    for (let i = 0; i < steps && fiber.pollUnsafe() === undefined; i++) yield* pass(millis)
-    assert.isDefined(fiber.pollUnsafe(), "it does not end")
-    return yield* Fiber.join(fiber)
-  })
-
 /** Every element was handed out, and each time but the first is marked. */
 const assertMarked = (seen: ReadonlyArray<Feed.Delivery>, count: number) => {
   const known = new Set<number>()
@@ -75,7 +54,7 @@ describe("supervision \"all\"", () => {
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       const { seen } = yield* consumers(10)
-      const { feeder, run } = yield* startedWith(range(300), { tolerate: tolerate(5) })
+      const { feeder, run } = yield* startedWith(range(300), { tolerate: tolerate(5, 1000) })
       yield* pass(100)
       assert.deepStrictEqual(yield* counts, { attempts: [1, 1, 1], open: [1, 1, 1] })
       yield* faults.cut(replica(0), "gone")
@@ -111,7 +90,7 @@ describe("supervision \"all\"", () => {
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       const { seen } = yield* consumers(10)
-      const { run } = yield* startedWith(range(60), { tolerate: tolerate(1) })
+      const { run } = yield* startedWith(range(60), { tolerate: tolerate(1, 1000) })
       yield* faults.cut(replica(0))
       yield* pass(50)
       assert.deepStrictEqual((yield* counts).attempts, [2, 1, 1])
@@ -124,7 +103,7 @@ describe("supervision \"all\"", () => {
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       yield* consumers(10)
-      const { run } = yield* startedWith(range(10_000), { tolerate: tolerate(3) })
+      const { run } = yield* startedWith(range(10_000), { tolerate: tolerate(3, 1000) })
       for (const index of [0, 1]) {
         yield* faults.cut(replica(index), "gone")
         yield* pass(1000)
@@ -143,7 +122,7 @@ describe("supervision \"all\"", () => {
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       const { seen } = yield* consumers(10)
-      const { run } = yield* startedWith(range(100), { tolerate: tolerate(2) })
+      const { run } = yield* startedWith(range(100), { tolerate: tolerate(2, 1000) })
       yield* faults.cut(undefined, "gone")
       yield* pass(1000)
       assert.deepStrictEqual(yield* counts, { attempts: [2, 2, 2], open: [1, 1, 1] })
@@ -156,7 +135,7 @@ describe("supervision \"all\"", () => {
       const faults = yield* FaultyDevices.FaultyDevices
       yield* faults.refuse(replica(2), 2)
       const { seen } = yield* consumers(10)
-      const { run } = yield* startedWith(range(100), { tolerate: tolerate(3) })
+      const { run } = yield* startedWith(range(100), { tolerate: tolerate(3, 1000) })
       assert.deepStrictEqual((yield* counts).open, [0, 0, 0])
       yield* pass(1000)
       assert.deepStrictEqual((yield* counts).open, [0, 0, 0])
@@ -178,7 +157,7 @@ describe("supervision \"all\"", () => {
           MemoryDevices.layerHost({ feeds: [Other], device: replica(3) })
         )
       )
-      const { feeder, run } = yield* startedWith(range(1000), { tolerate: tolerate(100) })
+      const { feeder, run } = yield* startedWith(range(1000), { tolerate: tolerate(100, 1000) })
       yield* pass(20)
       yield* feeder.addRemoteDevice(replica(3))
       yield* settled
@@ -193,7 +172,7 @@ describe("supervision \"all\"", () => {
       const faults = yield* FaultyDevices.FaultyDevices
       const { seen } = yield* consumers(10)
       yield* faults.freeze(replica(1))
-      const { feeder, run } = yield* startedWith(range(60), { tolerate: tolerate(2) })
+      const { feeder, run } = yield* startedWith(range(60), { tolerate: tolerate(2, 1000) })
       yield* faults.cut(replica(0), "gone")
       yield* pass(1)
       yield* faults.thaw(replica(1))
@@ -208,7 +187,7 @@ describe("supervision \"all\"", () => {
     Effect.gen(function*() {
       const faults = yield* FaultyDevices.FaultyDevices
       yield* consumers(10)
-      const { feeder } = yield* startedWith(range(1000), { tolerate: tolerate(5) })
+      const { feeder } = yield* startedWith(range(1000), { tolerate: tolerate(5, 1000) })
       yield* faults.cut(replica(0), "gone")
       yield* pass(500)
       yield* feeder.addRemoteDevice(replica(3))
@@ -295,7 +274,7 @@ describe("supervision \"each\"", () => {
       const faults = yield* FaultyDevices.FaultyDevices
       yield* consumers(10)
       const manual = yield* ManualSource.make<number>()
-      const made = yield* Feeder.make(Numbers, { tolerate: tolerate(5) })
+      const made = yield* Feeder.make(Numbers, { tolerate: tolerate(5, 1000) })
       const feeder = yield* made.set(manual.source)
       yield* feeder.addRemoteDevices(all)
       yield* Effect.forkChild(feeder.run)

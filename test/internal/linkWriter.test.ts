@@ -3,8 +3,7 @@ import { Clock, Effect, Fiber } from "effect"
 import type { RemoteDevices } from "effect-feeder"
 import { TestClock } from "effect/testing"
 import * as LinkWriter from "../../src/internal/linkWriter.ts"
-
-const settled = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
+import { settled } from "../network.ts"
 
 const leaving: RemoteDevices.DeviceFrame = { _tag: "Leaving", byMillis: 0 }
 

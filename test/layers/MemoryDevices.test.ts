@@ -1,31 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
 import { DeviceSpec, Feed, Feeder, MemoryDevices, RemoteDevices } from "effect-feeder"
+import { greeting, Numbers, range, replica, settled } from "../network.ts"
 
-const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 4 })
 const Words = Feed.make("words", { element: Schema.Struct({ word: Schema.String }), capacity: 4 })
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i)
-const replica = (index: number) => `/job:consumer/replica:${index}`
-
-/** Gives every other fiber enough turns to come to rest. */
-const settled = Effect.forEach(range(100), () => Effect.yieldNow, { discard: true })
 
 const onNetwork = Effect.provide(MemoryDevices.layerNetwork)
 
-const hello: RemoteDevices.Hello = {
-  _tag: "Hello",
-  versions: [1, 1],
-  feed: Numbers.name,
-  fingerprint: Numbers.info.fingerprint,
-  feeder: "f",
-  incarnation: 1,
-  device: replica(0),
-  session: 1,
-  keepTo: 0,
-  acknowledge: "processed",
-  leaseMillis: 1000
-}
+const hello = greeting(replica(0))
 
 describe("hosts", () => {
   it.effect("two under one name are refused, and both are named", () =>

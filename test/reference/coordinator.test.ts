@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Effect, Exit, Fiber, Schedule } from "effect"
 import { Coordinator } from "effect-feeder"
 import { TestClock } from "effect/testing"
-import { endedNow, hasEnded, pass, settled } from "./network.ts"
+import { endedNow, hasEnded, pass, settled } from "../network.ts"
 
 /** What a looper runs: it counts down and stops its coordinator at zero. */
 const countdown = <E>(coordinator: Coordinator.Coordinator<E>, counter: { left: number }) =>

@@ -19,7 +19,7 @@ import {
   replica,
   settled,
   tolerate
-} from "./network.ts"
+} from "../network.ts"
 
 const pair = (i: number) => ({ a: `a${i}`, b: `b${i}` })
 

@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result, Schema } from "effect"
 import { BatchCodec, Feed, Feeder, FeedQueue, MemoryDevices, Tensor } from "effect-feeder"
 import { Ledgers } from "effect-feeder/testing"
-import { Numbers, onNetwork, range, replica, settled } from "./network.ts"
+import { Numbers, onNetwork, range, replica, settled } from "../network.ts"
 
 const issueOf = (result: Result.Result<unknown, BatchCodec.ElementInvalid>) =>
   Result.isSuccess(result) ? "accepted" : result.failure.issue

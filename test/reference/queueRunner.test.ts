@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Stream } from "effect"
 import { Coordinator, Feeder } from "effect-feeder"
 import { Ledgers, ManualSource } from "effect-feeder/testing"
-import { endedNow, hasEnded, Numbers, pass, range, settled } from "./network.ts"
+import { endedNow, hasEnded, Numbers, pass, range, settled } from "../network.ts"
 
 /** A source that is run `limit` times and then ends, as the reference's counter does. */
 const counter = (limit: number, from = 0) => {

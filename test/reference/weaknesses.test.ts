@@ -32,7 +32,7 @@ import {
   settled,
   tolerate,
   watched
-} from "./network.ts"
+} from "../network.ts"
 
 const sorted = (numbers: ReadonlyArray<number>) => numbers.toSorted((a, b) => a - b)
 

@@ -3,9 +3,9 @@ import { Cause, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { DeviceSpec, FailureTolerator, Feed, Feeder, MemoryDevices, RemoteDevices } from "effect-feeder"
 import { FaultyDevices, Ledgers } from "effect-feeder/testing"
 import { TestClock } from "effect/testing"
+import { greeting, settled } from "../network.ts"
 
 const Numbers = Feed.make("numbers", { element: Schema.Int })
-const settled = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
 const faulty = Effect.provide(FaultyDevices.layer.pipe(Layer.provideMerge(MemoryDevices.layer({ feeds: [Numbers] }))))
 
 const device = "/job:consumer/replica:0"
@@ -14,19 +14,7 @@ const other = "/job:consumer/replica:1"
 const open = (name: string) =>
   Effect.flatMap(RemoteDevices.RemoteDevices, (devices) => devices.open(name, Numbers.info))
 
-const hello = (name: string): RemoteDevices.Hello => ({
-  _tag: "Hello",
-  versions: [1, 1],
-  feed: Numbers.name,
-  fingerprint: Numbers.info.fingerprint,
-  feeder: "f",
-  incarnation: 1,
-  device: name,
-  session: 1,
-  keepTo: 0,
-  acknowledge: "processed",
-  leaseMillis: 1000
-})
+const hello = (name: string) => greeting(name, Numbers)
 
 describe("FaultyDevices", () => {
   it.effect("without faults it passes everything", () =>

@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import { Feed, Feeder, type Ledger } from "effect-feeder"
 import { ManualSource } from "effect-feeder/testing"
+import { settled } from "../network.ts"
 
 const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 2 })
-const settled = Effect.forEach(Array.from({ length: 50 }), () => Effect.yieldNow, { discard: true })
 
 describe("ManualSource", () => {
   it.effect("gives what was pushed, before a feeder came and after, and ends behind it", () =>

@@ -1,5 +1,5 @@
 /**
- * What the reference's scenarios are played with here: a network in memory whose devices fail on demand, consumers that
+ * What scenarios of a feeder are played with: a network in memory whose devices fail on demand, consumers that
  * note what they see, and a virtual clock.
  */
 import { assert } from "@effect/vitest"
@@ -48,11 +48,27 @@ export const endedNow = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<Exit.Exi
 export const tolerate = (limit: number, millis = 100) =>
   FailureTolerator.make({ limit, initDelay: millis, backoffFactor: 1 })
 
-export const onNetwork = Effect.provide(FaultyDevices.layer.pipe(Layer.provideMerge(MemoryDevices.layerNetwork)))
+export const network = FaultyDevices.layer.pipe(Layer.provideMerge(MemoryDevices.layerNetwork))
+export const onNetwork = Effect.provide(network)
 
 /** Hosts `Numbers` under one name, as a process of its own would. */
 export const host = (device: string, options: { readonly feeders?: number | "forever" } = {}) =>
   Effect.provide(MemoryDevices.layerHost({ feeds: [Numbers], device, ...options }))
+
+/** The first frame of a feeder's link to a device. */
+export const greeting = (device: string, feed: Feed.Any = Numbers): RemoteDevices.Hello => ({
+  _tag: "Hello",
+  versions: [1, 1],
+  feed: feed.name,
+  fingerprint: feed.info.fingerprint,
+  feeder: "f",
+  incarnation: 1,
+  device,
+  session: 1,
+  keepTo: 0,
+  acknowledge: "processed",
+  leaseMillis: 1000
+})
 
 /** Notes what consumers see, in one order. */
 export const recorder = () => {
