@@ -188,6 +188,17 @@ describe("forEach", () => {
       assert.strictEqual((yield* Fiber.join(run)).delivered, 3)
     }).pipe(inMemory))
 
+  it.effect("one that interrupts itself says so, and names no fiber", () =>
+    Effect.gen(function*() {
+      const { run } = yield* feeding(Numbers, 1, { maxAttempts: 1 })
+      yield* Effect.exit(Numbers.forEach(() => Effect.interrupt))
+      const error = yield* Effect.flip(Fiber.join(run))
+      assert.strictEqual(error._tag, "FeedError")
+      if (error._tag !== "FeedError") return
+      const { reason } = error
+      assert.strictEqual(reason._tag === "TooManyAttempts" && reason.cause, "its loop was interrupted")
+    }).pipe(inMemory))
+
   it.effect("interrupted while it waits it has taken nothing", () =>
     Effect.gen(function*() {
       const { note, seen } = notes()
