@@ -18,7 +18,7 @@ import * as Consumer from "./internal/consumer.ts"
 import type { BatchDelivery, Consumed, Given, Remainder } from "./internal/given.ts"
 import type { Delivery, FeedsItself, Host, Hosted } from "./internal/hosted.ts"
 import type { OutcomeOf } from "./internal/outcomes.ts"
-import type { Acknowledge, FeedInfo } from "./RemoteDevices.ts"
+import type { Acknowledge, DeliveryMode, FeedInfo } from "./RemoteDevices.ts"
 
 export type { BatchDelivery, Consumed, Given, Leased, Remainder } from "./internal/given.ts"
 export { CurrentFeeder, FeedsItself } from "./internal/hosted.ts"
@@ -42,13 +42,21 @@ export type ElementSchema = Schema.ConstraintCodec<unknown, unknown>
  * @category models
  * @since 0.1.0
  */
-export interface Feed<in out Name extends string, in out S extends ElementSchema, out Ack extends Acknowledge> {
+export interface Feed<
+  in out Name extends string,
+  in out S extends ElementSchema,
+  out Ack extends Acknowledge,
+  out Del extends DeliveryMode = "atLeastOnce"
+> {
   readonly [TypeId]: typeof TypeId
   readonly name: Name
   readonly element: S
   /** Elements that may wait in a queue: the feeder's, and each device's. */
   readonly capacity: number
   readonly acknowledge: Ack
+  readonly delivery: Del
+  /** The stable id of an element, taken from its value. */
+  readonly identify: ((element: S["Type"]) => string) | undefined
   /** Whether elements of typed sources in the feeder's own process are checked too. */
   readonly validate: "always" | "edges"
   readonly codec: BatchCodec.BatchCodec<S["Type"], BatchCodec.Stacked<S>>
@@ -104,6 +112,7 @@ export interface Any {
   readonly name: string
   readonly capacity: number
   readonly acknowledge: Acknowledge
+  readonly delivery: DeliveryMode
   readonly info: FeedInfo
   readonly host: Context.Key<unknown, unknown>
 }
@@ -121,7 +130,9 @@ export type HostsOf<Feeds extends ReadonlyArray<Any>> = Feeds[number] extends in
 /**
  * Declares a feed.
  *
- * `capacity` (default 10) is a positive integer. `acknowledge` is `"processed"` by default. With `validate: "edges"`
+ * `capacity` (default 10) is a positive integer. `acknowledge` is `"processed"` by default, `delivery` is
+ * `"atLeastOnce"`; `docs/delivery.md` has what each of them promises. `identify` gives the stable id of an element from
+ * its value: the same for every delivery, also by another life of the feeder. With `validate: "edges"`
  * elements of typed sources are not checked in the feeder's own process; what comes over a wire always is.
  *
  * **Example** (A feed of images and labels)
@@ -142,23 +153,36 @@ export type HostsOf<Feeds extends ReadonlyArray<Any>> = Feeds[number] extends in
  * @category constructors
  * @since 0.1.0
  */
-export const make = <const Name extends string, S extends ElementSchema, const Ack extends Acknowledge = "processed">(
+export const make = <
+  const Name extends string,
+  S extends ElementSchema,
+  const Ack extends Acknowledge = "processed",
+  const Del extends DeliveryMode = "atLeastOnce"
+>(
   name: Name,
   options: {
     readonly element: S
     readonly capacity?: number | undefined
     readonly acknowledge?: Ack | undefined
+    readonly delivery?: Del | undefined
+    readonly identify?: ((element: S["Type"]) => string) | undefined
     readonly validate?: "always" | "edges" | undefined
   }
-): Feed<Name, S, Ack> => {
+): Feed<Name, S, Ack, Del> => {
   const capacity = options.capacity ?? 10
   if (!Number.isSafeInteger(capacity) || capacity < 1) {
     throw new RangeError(`Feed.make("${name}"): capacity must be a positive integer, got ${capacity}`)
   }
   if (name.length === 0) throw new RangeError("Feed.make: the name of a feed must not be empty")
   const codec = BatchCodec.make(options.element)
-  // Ack is inferred from this option alone, and defaults to "processed" where it is absent.
+  // Ack and Del are inferred from these options alone, and have these defaults where they are absent.
   const acknowledge = (options.acknowledge ?? "processed") as Ack
+  const delivery = (options.delivery ?? "atLeastOnce") as Del
+  if (delivery === "effectivelyOnce" && acknowledge === "accepted") {
+    throw new RangeError(
+      `Feed.make("${name}"): effectivelyOnce needs acknowledge: "processed"; what a device has only accepted dies with it`
+    )
+  }
   const host = Context.Service<Host<Name>, Hosted<S["Type"]>>(`effect-feeder/Feed/Host/${name}`)
   const consumer = Consumer.make(host, acknowledge, codec.stack)
   return {
@@ -167,9 +191,16 @@ export const make = <const Name extends string, S extends ElementSchema, const A
     element: options.element,
     capacity,
     acknowledge,
+    delivery,
+    identify: options.identify,
     validate: options.validate ?? "always",
     codec,
-    info: { name, fingerprint: codec.fingerprint, codec },
+    info: {
+      name,
+      fingerprint: codec.fingerprint,
+      codec,
+      ...(options.identify === undefined ? {} : { identify: options.identify })
+    },
     host,
     ...consumer
   }

@@ -19,10 +19,18 @@
 import type { Chunk } from "./BatchCodec.ts"
 import * as Outstanding from "./internal/outstanding.ts"
 import type { Item, Parcel } from "./internal/outstanding.ts"
-import type { Acknowledge, DeviceFrame, FeederFrame, Progress, RefusedReason, Welcome } from "./RemoteDevices.ts"
+import type {
+  Acknowledge,
+  DeliveryMode,
+  DeviceFrame,
+  FeederFrame,
+  Progress,
+  RefusedReason,
+  Welcome
+} from "./RemoteDevices.ts"
 import { versions } from "./RemoteDevices.ts"
 
-export type { Item } from "./internal/outstanding.ts"
+export type { Item, Origin } from "./internal/outstanding.ts"
 
 /**
  * Where a session stands.
@@ -45,6 +53,7 @@ export interface Config<A> {
   readonly incarnation: number
   readonly device: string
   readonly acknowledge: Acknowledge
+  readonly delivery: DeliveryMode
   readonly leaseMillis: number
   readonly chunk: (elements: ReadonlyArray<A>) => Chunk<A>
 }
@@ -289,9 +298,10 @@ export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
   }
 }
 
+/** Version 1 knows no other delivery than `atLeastOnce`. */
 const hello = <A>(state: State<A>): FeederFrame => ({
   _tag: "Hello",
-  versions: [versions[0], versions[1]],
+  versions: [state.config.delivery === "atLeastOnce" ? versions[0] : 2, versions[1]],
   feed: state.config.feed,
   fingerprint: state.config.fingerprint,
   feeder: state.config.feeder,
@@ -300,6 +310,7 @@ const hello = <A>(state: State<A>): FeederFrame => ({
   session: state.session,
   keepTo: state.keepTo,
   acknowledge: state.config.acknowledge,
+  ...(state.config.delivery === "atLeastOnce" ? {} : { delivery: state.config.delivery }),
   leaseMillis: state.config.leaseMillis
 })
 
@@ -313,10 +324,21 @@ const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Step<A> => {
 const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> =>
   state.config.chunk(items.map((item) => item.element))
 
-const batch = <A>(state: State<A>, { elementBytes, first, items }: Parcel<A>, chunk: Chunk<A>): Output<A> => ({
-  _tag: "Send",
-  frame: { _tag: "Batch", first, heard: state.progress.report, elementBytes, runs: Outstanding.runs(items), chunk }
-})
+const batch = <A>(state: State<A>, { elementBytes, first, items }: Parcel<A>, chunk: Chunk<A>): Output<A> => {
+  const ids = Outstanding.ids(items)
+  return {
+    _tag: "Send",
+    frame: {
+      _tag: "Batch",
+      first,
+      heard: state.progress.report,
+      elementBytes,
+      runs: Outstanding.runs(items),
+      chunk,
+      ...(ids === undefined ? {} : { ids })
+    }
+  }
+}
 
 const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> => {
   switch (frame._tag) {

@@ -512,6 +512,7 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     creditTo: next.creditTo,
     creditBytesTo: next.creditBytesTo,
     ...(room.collecting ? { collecting: true } : {}),
+    ...(next.fenced > 0 ? { fenced: next.fenced } : {}),
     ended: hasEnded(next)
   }]
 }

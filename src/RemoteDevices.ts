@@ -22,7 +22,7 @@ const TypeId = "~effect-feeder/RemoteDevices"
  * @category protocol
  * @since 0.1.0
  */
-export const versions: readonly [oldest: number, newest: number] = [1, 1]
+export const versions: readonly [oldest: number, newest: number] = [1, 2]
 
 /**
  * How an element is acknowledged. `accepted`: the device's queue has it. `processed`: the consumer has finished with
@@ -38,6 +38,21 @@ export const Acknowledge = Schema.Literals(["accepted", "processed"])
  * @since 0.1.0
  */
 export type Acknowledge = typeof Acknowledge.Type
+
+/**
+ * How often an element may be handed out. `atMostOnce`: what is in doubt is dropped. `atLeastOnce`: it is given again,
+ * marked. `effectivelyOnce`: it is given again too, and the consumer's `Settlements` let only one of them take effect.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const DeliveryMode = Schema.Literals(["atMostOnce", "atLeastOnce", "effectivelyOnce"])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type DeliveryMode = typeof DeliveryMode.Type
 
 /**
  * What became of one handed-out element: finished, given back (to be fed again after `afterMillis`), or refused for
@@ -73,7 +88,7 @@ export const done: Result = { _tag: "Done" }
  * known to the feeder, or done; `above` lists what is settled beyond it. `carried` counts the elements kept from
  * earlier sessions that have not been handed out. The feeder may send up to sequence `creditTo`, and up to
  * `creditBytesTo` bytes in all since the session began. `collecting`: a take that waits for more has all that is queued,
- * so that nothing waits there.
+ * so that nothing waits there. `fenced` counts the settlements of this feeder that came after their session was over.
  *
  * @category protocol
  * @since 0.1.0
@@ -88,6 +103,7 @@ export const Progress = Schema.Struct({
   creditTo: Schema.Natural,
   creditBytesTo: Schema.Natural,
   collecting: Schema.optionalKey(Schema.Boolean),
+  fenced: Schema.optionalKey(Schema.Natural),
   ended: Schema.Boolean
 })
 
@@ -101,7 +117,9 @@ export type Progress = typeof Progress.Type
  * Opens a session on a new link, or goes on with one.
  *
  * `feed` and `fingerprint` say what will be fed; `device` is the name by which the feeder knows the device; `session`
- * grows by one at every reclaim. Of the session before, the device keeps what it accepted up to `keepTo`.
+ * grows by one at every reclaim. Of the session before, the device keeps what it accepted up to `keepTo`. `credential`
+ * is what the device's `Credentials` are to check, if it asks for any. Without `delivery` it is `atLeastOnce`, the only
+ * one of version 1.
  *
  * @category protocol
  * @since 0.1.0
@@ -116,7 +134,9 @@ export const Hello = Schema.TaggedStruct("Hello", {
   session: Schema.Natural,
   keepTo: Schema.Natural,
   acknowledge: Acknowledge,
-  leaseMillis: Schema.Natural
+  delivery: Schema.optionalKey(DeliveryMode),
+  leaseMillis: Schema.Natural,
+  credential: Schema.optionalKey(Schema.String)
 })
 
 /**
@@ -142,7 +162,8 @@ export type Run = typeof Run.Type
 
 /**
  * Elements with the sequences `first`, `first + 1`, …; each counts `elementBytes` against the byte credit. `heard` is
- * the number of the last report received: it renews the lease.
+ * the number of the last report received: it renews the lease. `ids` has the stable id of each element, if the feed
+ * takes them from the feeder.
  *
  * @category protocol
  * @since 0.1.0
@@ -154,6 +175,7 @@ export interface Batch {
   readonly elementBytes: number
   readonly runs: ReadonlyArray<Run>
   readonly chunk: Chunk
+  readonly ids?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -235,6 +257,9 @@ export const RefusedReason = Schema.Literals([
   "feeds itself",
   "leaving",
   "ended",
+  "unauthenticated",
+  "unauthorized",
+  "busy",
   "invalid"
 ])
 
@@ -315,7 +340,8 @@ export class FeedRefused extends Schema.Error<FeedRefused>(`${TypeId}/FeedRefuse
 }
 
 /**
- * What a transport must know of a feed to move its frames: its name, its fingerprint and how its batches become bytes.
+ * What is known of a feed without its types: its name, its fingerprint, how its batches become bytes, and the stable id
+ * that an element has, if it has one.
  *
  * @category models
  * @since 0.1.0
@@ -324,6 +350,7 @@ export interface FeedInfo {
   readonly name: string
   readonly fingerprint: string
   readonly codec: BatchCodec<unknown, unknown>
+  identify?(element: unknown): string
 }
 
 /**

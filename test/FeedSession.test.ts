@@ -15,6 +15,7 @@ const make = (acknowledge: Acknowledge = "processed") =>
     incarnation: 1,
     device: "/job:consumer/replica:0",
     acknowledge,
+    delivery: "atLeastOnce",
     leaseMillis: 1000,
     chunk: (elements) => codec.fromElements(elements)
   })

@@ -123,6 +123,7 @@ class History {
         incarnation: life,
         device: `/job:consumer/replica:${device}`,
         acknowledge: this.options.acknowledge,
+        delivery: "atLeastOnce",
         leaseMillis: lease,
         chunk
       }),

@@ -29,7 +29,7 @@ import * as Runs from "../internal/feederRuns.ts"
 import { randomId } from "../internal/randomId.ts"
 import { received } from "../internal/received.ts"
 import type * as Ledger from "../Ledger.ts"
-import type { Acknowledge, RemoteDevices } from "../RemoteDevices.ts"
+import type { Acknowledge, DeliveryMode, RemoteDevices } from "../RemoteDevices.ts"
 import type { Source, SourceError, SourceServices } from "./QueueRunner.ts"
 import * as QueueRunner from "./QueueRunner.ts"
 import type { Tolerator } from "./RemoteFeed.ts"
@@ -200,7 +200,7 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
  * @since 0.1.0
  */
 export const make = <Name extends string, S extends ElementSchema, Ack extends Acknowledge>(
-  feed: Feed<Name, S, Ack>,
+  feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options = {}
 ): Effect.Effect<Feeder<S>, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -227,6 +227,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         // Grows from one start of a feeder to the next, and differs between two that start in the same millisecond.
         incarnation: clock.currentTimeMillisUnsafe() * 1000 + (yield* Random.nextIntBetween(0, 1000)),
         acknowledge: feed.acknowledge,
+        delivery: feed.delivery,
         leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(options.lease ?? "10 seconds")),
         chunk: (elements) => feed.codec.fromElements(elements)
       },
@@ -357,7 +358,7 @@ export const run = <
   Ack extends Acknowledge,
   Src extends Source<S["Type"], unknown, unknown>
 >(
-  feed: Feed<Name, S, Ack>,
+  feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options & {
     readonly source: Src
     readonly devices: Iterable<DeviceSpec.Input>

@@ -3,12 +3,15 @@
  *
  * A frame is a header of 8 bytes (length of the body as u32, kind as u8, three zero bytes; little-endian) and a body.
  * Kind 0 is a control frame, JSON text. Kind 1 is a batch: `first` and `heard` as f64, `elementBytes` and the number of
- * runs as u32, for each run its ordinal as f64, its count and its attempt as u32, then the columns.
+ * runs as u32, for each run its ordinal as f64, its count and its attempt as u32, then the columns. Kind 2 is a batch
+ * with ids between the runs and the columns: how many bytes of text they are, as u32, for each the end of its text, as
+ * u32, and the text, UTF-8, padded with zeros to a multiple of 8.
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Batch, DeviceFrame, FeederFrame, FeedInfo, Run } from "../RemoteDevices.ts"
 import { Bye, End, Flush, Hello, Leaving, Ping, Refused, Report, Welcome } from "../RemoteDevices.ts"
+import { align } from "./batchBuffers.ts"
 
 /** Bytes that are not a frame of the protocol. */
 export class MalformedFrame extends Schema.Error<MalformedFrame>("~effect-feeder/internal/frames/MalformedFrame")({
@@ -47,9 +50,11 @@ const encodeControl = (frame: DeviceFrame | Exclude<FeederFrame, Batch>): readon
 
 const encodeBatch = (frame: Batch, feed: FeedInfo): readonly [Uint8Array, ...Array<Uint8Array>] => {
   const columns = feed.codec.encode(frame.chunk)
+  const ids = frame.ids === undefined ? undefined : encodeIds(frame.ids)
   const head = new Uint8Array(headerBytes + batchHeaderBytes + runBytes * frame.runs.length)
   const view = new DataView(head.buffer)
-  header(head, head.length - headerBytes + columns.reduce((sum, column) => sum + column.byteLength, 0), 1)
+  const body = head.length - headerBytes + (ids?.length ?? 0)
+  header(head, body + columns.reduce((sum, column) => sum + column.byteLength, 0), ids === undefined ? 1 : 2)
   view.setFloat64(8, frame.first, true)
   view.setFloat64(16, frame.heard, true)
   view.setUint32(24, frame.elementBytes, true)
@@ -60,7 +65,23 @@ const encodeBatch = (frame: Batch, feed: FeedInfo): readonly [Uint8Array, ...Arr
     view.setUint32(at + 8, run.count, true)
     view.setUint32(at + 12, run.attempt, true)
   })
-  return [head, ...columns]
+  return ids === undefined ? [head, ...columns] : [head, ids, ...columns]
+}
+
+const encodeIds = (ids: ReadonlyArray<string>): Uint8Array => {
+  const texts = ids.map((id) => encodeText.encode(id))
+  const textAt = 4 + 4 * ids.length
+  const length = texts.reduce((sum, text) => sum + text.length, 0)
+  const bytes = new Uint8Array(align(textAt + length))
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, length, true)
+  let end = 0
+  texts.forEach((text, i) => {
+    bytes.set(text, textAt + end)
+    end += text.length
+    view.setUint32(4 + 4 * i, end, true)
+  })
+  return bytes
 }
 
 /** A feeder's frame as segments to be written one after the other. */
@@ -101,7 +122,7 @@ export const makeCutter = (limits: { readonly frameBytes: number }) => {
         if (headLength < headerBytes) break
         const length = view.getUint32(0, true)
         const kind = head[4]!
-        if (kind > 1 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
+        if (kind > 2 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
           return Result.fail(new MalformedFrame({ issue: `kind ${kind} is unknown` }))
         }
         if (length > limits.frameBytes) {
@@ -130,16 +151,16 @@ const malformed = <A>(result: Result.Result<A, { readonly message: string }>): R
 
 const text = new TextDecoder("utf-8", { fatal: true })
 
-const textOf = (body: Uint8Array): Result.Result<string, MalformedFrame> =>
+const textOf = (body: Uint8Array, what: string): Result.Result<string, MalformedFrame> =>
   Result.try({
     try: () => text.decode(body),
-    catch: () => new MalformedFrame({ issue: "a control frame is not UTF-8" })
+    catch: () => new MalformedFrame({ issue: `${what} is not UTF-8` })
   })
 
 /** Reads a device's frame. */
 export const decodeDeviceFrame = (raw: RawFrame): Result.Result<DeviceFrame, MalformedFrame> =>
   raw.kind === 0
-    ? Result.flatMap(textOf(raw.body), (json) => malformed(decodeDeviceControl(json)))
+    ? Result.flatMap(textOf(raw.body, "a control frame"), (json) => malformed(decodeDeviceControl(json)))
     : Result.fail(new MalformedFrame({ issue: "a device sends no batches" }))
 
 /** Reads a feeder's frame. `feed` is the one its Hello named, once it is known. */
@@ -148,14 +169,46 @@ export const decodeFeederFrame = (
   feed: FeedInfo | undefined,
   limits: { readonly elements: number }
 ): Result.Result<FeederFrame, MalformedFrame> => {
-  if (raw.kind === 0) return Result.flatMap(textOf(raw.body), (json) => malformed(decodeFeederControl(json)))
+  if (raw.kind === 0) {
+    return Result.flatMap(textOf(raw.body, "a control frame"), (json) => malformed(decodeFeederControl(json)))
+  }
   return feed === undefined
     ? Result.fail(new MalformedFrame({ issue: "a batch came before a Hello" }))
-    : decodeBatch(raw.body, feed, limits)
+    : decodeBatch(raw, feed, limits)
+}
+
+const decodeIds = (bytes: Uint8Array, count: number): Result.Result<DecodedIds, MalformedFrame> => {
+  const fail = (issue: string) => Result.fail(new MalformedFrame({ issue }))
+  const textAt = 4 + 4 * count
+  if (bytes.length < textAt) return fail("its ids are shorter than their table")
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const length = view.getUint32(0, true)
+  const end = align(textAt + length)
+  if (end > bytes.length) return fail(`its ids announce ${length} bytes of text`)
+  const ids: Array<string> = []
+  let from = 0
+  for (let i = 0; i < count; i++) {
+    const to = view.getUint32(4 + 4 * i, true)
+    if (to < from || to > length) return fail(`id ${i} ends at ${to}`)
+    const id = textOf(bytes.subarray(textAt + from, textAt + to), `id ${i}`)
+    if (Result.isFailure(id)) return Result.fail(id.failure)
+    ids.push(id.success)
+    from = to
+  }
+  if (from !== length) return fail(`${length - from} bytes follow the last id`)
+  for (let at = textAt + length; at < end; at++) {
+    if (bytes[at] !== 0) return fail("the padding of its ids is not zero")
+  }
+  return Result.succeed({ ids, rest: bytes.subarray(end) })
+}
+
+interface DecodedIds {
+  readonly ids: ReadonlyArray<string> | undefined
+  readonly rest: Uint8Array
 }
 
 const decodeBatch = (
-  body: Uint8Array<ArrayBuffer>,
+  { body, kind }: RawFrame,
   feed: FeedInfo,
   limits: { readonly elements: number }
 ): Result.Result<Batch, MalformedFrame> => {
@@ -182,12 +235,22 @@ const decodeBatch = (
     if (elements > limits.elements) return fail(`it announces over ${limits.elements} elements`)
     runs.push(run)
   }
-  const columns = body.subarray(batchHeaderBytes + count * runBytes)
-  return Result.flatMap(
-    malformed(feed.codec.decode(columns, { maxElements: limits.elements })),
-    (chunk) =>
-      chunk.length === elements
-        ? Result.succeed({ _tag: "Batch", first, heard, elementBytes, runs, chunk })
-        : fail(`its runs count ${elements} elements, its columns ${chunk.length}`)
-  )
+  const afterRuns = body.subarray(batchHeaderBytes + count * runBytes)
+  const decoded = kind === 2 ? decodeIds(afterRuns, elements) : Result.succeed({ ids: undefined, rest: afterRuns })
+  return Result.flatMap(decoded, ({ ids, rest }) =>
+    Result.flatMap(
+      malformed(feed.codec.decode(rest, { maxElements: limits.elements })),
+      (chunk) =>
+        chunk.length === elements
+          ? Result.succeed({
+            _tag: "Batch",
+            first,
+            heard,
+            elementBytes,
+            runs,
+            chunk,
+            ...(ids === undefined ? {} : { ids })
+          })
+          : fail(`its runs count ${elements} elements, its columns ${chunk.length}`)
+    ))
 }

@@ -26,7 +26,8 @@ export interface Host<in out Name extends string> {
  * What is known of one element that was handed to a consumer, beside its value.
  *
  * `ordinal` is its number in the feed, from 0; `attempt` counts from 1. `redelivered` says that it may have been
- * handed out before. `feeder` is the id of the feeder it came from.
+ * handed out before. `feeder` is the id of the feeder it came from. `id` is the element's own, the same for every
+ * delivery of it, on feeds that have one: those with `identify`, and `effectivelyOnce` feeds.
  *
  * @category models
  * @since 0.1.0
@@ -36,6 +37,7 @@ export interface Delivery {
   readonly ordinal: number
   readonly attempt: number
   readonly redelivered: boolean
+  readonly id: string | undefined
 }
 
 /**

@@ -19,14 +19,23 @@ export class Entry implements Handed<unknown> {
   readonly element: unknown
   readonly ordinal: number
   readonly attempt: number
+  readonly id: string | undefined
   isMarked: boolean
 
-  constructor(session: Session, place: HostSession.Place, element: unknown, ordinal: number, attempt: number) {
+  constructor(
+    session: Session,
+    place: HostSession.Place,
+    element: unknown,
+    ordinal: number,
+    attempt: number,
+    id?: string
+  ) {
     this.session = session
     this.place = place
     this.element = element
     this.ordinal = ordinal
     this.attempt = attempt
+    this.id = id
     this.isMarked = attempt > 1
   }
 
@@ -35,7 +44,8 @@ export class Entry implements Handed<unknown> {
       feeder: this.session.state.feeder,
       ordinal: this.ordinal,
       attempt: this.attempt,
-      redelivered: this.isMarked
+      redelivered: this.isMarked,
+      id: this.id
     }
   }
 }

@@ -175,14 +175,15 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     }
 
     const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>): boolean => {
-      const { elements } = output.batch.chunk
+      const { chunk: { elements }, ids } = output.batch
+      const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(elements[index])
       const entries: Array<Entry> = []
       let index = 0
       for (const run of output.batch.runs) {
         for (let i = 0; i < run.count; i++, index++) {
           if (index < output.from) continue
           const place = { ...output.first, sequence: output.first.sequence + entries.length }
-          entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt))
+          entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt, idOf(index)))
         }
       }
       return queue.admitUnsafe(entries)
@@ -351,6 +352,11 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         }
         if (hello.acknowledge !== feed.acknowledge) {
           const detail = `it acknowledges ${feed.acknowledge} elements, the feeder ${hello.acknowledge} ones`
+          return { reason: "different feed", detail: `feed "${feed.name}": ${detail}`, retry: false }
+        }
+        const { delivery = "atLeastOnce" } = hello
+        if (delivery !== feed.delivery) {
+          const detail = `it is delivered ${feed.delivery} here, by the feeder ${delivery}`
           return { reason: "different feed", detail: `feed "${feed.name}": ${detail}`, retry: false }
         }
         if (readers.has(hello.feeder)) {

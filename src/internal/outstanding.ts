@@ -5,7 +5,19 @@
 import type { Progress, Result, Run } from "../RemoteDevices.ts"
 
 /**
- * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value.
+ * Who is told when an element is acknowledged, or is a dead letter that is kept: it will not come again.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Origin {
+  readonly settledUnsafe: () => void
+}
+
+/**
+ * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value. `id` is
+ * its stable id, if the feeder gives it one; `causes` say why it came back, each time; `since` is the attempt it began
+ * with, 1 unless it was fed before this feeder had it.
  *
  * @category models
  * @since 0.1.0
@@ -14,6 +26,10 @@ export interface Item<out A> {
   readonly ordinal: number
   readonly attempt: number
   readonly element: A
+  readonly id?: string | undefined
+  readonly origin?: Origin | undefined
+  readonly causes?: ReadonlyArray<string> | undefined
+  readonly since?: number | undefined
 }
 
 /** Items sent together, from sequence `first` on, and what one of them takes on average. */
@@ -83,6 +99,10 @@ export const runs = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
   }
   return all
 }
+
+/** The ids of items, if the feeder gives them: then it gives one to each. */
+export const ids = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<string> | undefined =>
+  items[0]?.id === undefined ? undefined : items.map((item) => item.id ?? "")
 
 /** What a device that has accepted so much is to be sent again. */
 export const beyond = <A>({ base, out }: Outstanding<A>, accepted: number): ReadonlyArray<Parcel<A>> =>

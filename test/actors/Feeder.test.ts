@@ -32,7 +32,7 @@ describe("a run", () => {
       assert.deepStrictEqual(consumed, { done: 50, retried: 0, rejected: 0, fenced: 0 })
       assert.deepStrictEqual(
         deliveries,
-        range(50).map((ordinal) => ({ feeder: "f", ordinal, attempt: 1, redelivered: false }))
+        range(50).map((ordinal) => ({ feeder: "f", ordinal, attempt: 1, redelivered: false, id: undefined }))
       )
       const classes = {
         leased: 0,

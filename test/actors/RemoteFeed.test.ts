@@ -108,7 +108,7 @@ describe("a link", () => {
       assert.deepStrictEqual(rest, [])
       assert.deepInclude(hello, {
         _tag: "Hello",
-        versions: [1, 1],
+        versions: [1, 2],
         feed: "numbers",
         fingerprint: Numbers.info.fingerprint,
         feeder: "f",

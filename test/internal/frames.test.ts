@@ -260,7 +260,7 @@ describe("what is not known", () => {
   it("frames to come are refused", () => {
     assert.match(issueOf(decodeFeeder(only(json({ _tag: "Dance" })))), /_tag/)
     assert.match(issueOf(Frames.decodeDeviceFrame(only(json({ _tag: "Dance" })))), /_tag/)
-    for (const bytes of [frameOf(2, new Uint8Array(4)), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1)]) {
+    for (const bytes of [frameOf(3, new Uint8Array(4)), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1)]) {
       assert.match(issueOf(cutAll([bytes])), /is unknown$/)
     }
   })

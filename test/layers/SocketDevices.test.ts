@@ -994,9 +994,9 @@ describe("bytes that are not the protocol", () => {
         reason: "invalid",
         detail: /malformed frame/
       })
-      yield* refused("a version to come", [hello({ versions: [2, 3] })], {
+      yield* refused("a version to come", [hello({ versions: [8, 9] })], {
         reason: "version",
-        detail: /it speaks 2 to 3, this device 1 to 1/
+        detail: /it speaks 8 to 9, this device 1 to 2/
       })
       yield* refused("a malicious Hello", [hello({ session: -1 })], { reason: "invalid", detail: /malformed frame/ })
       // A truncated frame: the stranger goes before it is complete, and nothing comes of it.
