@@ -117,7 +117,7 @@ export type Input<A> =
 /**
  * What a session asks its driver to do, in order.
  *
- * `GiveBack`: put the items at the front of the local queue (after `afterMillis`). `Reclaimed`: the session was given
+ * `Acknowledged`: the items are acknowledged as declared, for good. `GiveBack`: put the items at the front of the local queue (after `afterMillis`). `Reclaimed`: the session was given
  * up; count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be
  * used.
  *
@@ -127,6 +127,7 @@ export type Input<A> =
 export type Output<A> =
   | { readonly _tag: "Send"; readonly frame: FeederFrame }
   | { readonly _tag: "CloseLink" }
+  | { readonly _tag: "Acknowledged"; readonly items: ReadonlyArray<Item<A>> }
   | {
     readonly _tag: "GiveBack"
     readonly items: ReadonlyArray<Item<A>>
@@ -430,25 +431,26 @@ const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
     return fail(state, "invalid", `it reports ${report.accepted} accepted of ${state.sent} sent`)
   }
   const heard = countAccepted({ ...state, progress: report, heardAt: now })
-  return state.config.acknowledge === "accepted"
-    ? [acceptedUpTo(heard, known), []]
-    : settledUpTo(heard)
+  return state.config.acknowledge === "accepted" ? acceptedUpTo(heard, known) : settledUpTo(heard)
 }
+
+const acknowledged = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Output<A>> =>
+  items.length === 0 ? [] : [{ _tag: "Acknowledged", items }]
 
 const countAccepted = <A>(state: State<A>): State<A> => {
   const most = Math.max(state.acceptedMost, state.progress.accepted)
   return { ...state, accepted: state.accepted + most - state.acceptedMost, acceptedMost: most }
 }
 
-const acceptedUpTo = <A>(state: State<A>, known: Progress): State<A> => {
+const acceptedUpTo = <A>(state: State<A>, known: Progress): Step<A> => {
   const report = state.progress
-  const [outstanding, redelivered] = Outstanding.accept(state, report.accepted)
-  return {
+  const [outstanding, settlement] = Outstanding.accept(state, report.accepted)
+  return [{
     ...state,
     ...outstanding,
     delivered: state.delivered + (report.delivered - known.delivered) + (known.carried - report.carried),
-    redelivered: state.redelivered + redelivered
-  }
+    redelivered: state.redelivered + settlement.redelivered
+  }, acknowledged(settlement.acknowledged)]
 }
 
 const settledUpTo = <A>(state: State<A>): Step<A> => {
@@ -457,17 +459,22 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
     const sequence = beyond.from + beyond.count - 1
     return fail(state, "invalid", `it settles sequence ${sequence} of ${state.sent} sent`)
   }
-  const [outstanding, { back, delivered, redelivered, rejected }] = Outstanding.settle(state, state.progress)
+  const [outstanding, settlement] = Outstanding.settle(state, state.progress)
+  const { back, redelivered, rejected } = settlement
   const next: State<A> = {
     ...state,
     ...outstanding,
     dead: state.dead + rejected.length,
-    delivered: state.delivered + delivered,
+    delivered: state.delivered + settlement.acknowledged.length,
     redelivered: state.redelivered + redelivered
   }
   // Each group is put at the front of the queue: the last one goes first, so that they stand there in order.
   const givenBack = back.toReversed().map((group): Output<A> => ({ _tag: "GiveBack", ...group }))
-  return [next, [...rejected.map((one): Output<A> => ({ _tag: "Rejected", ...one })), ...givenBack]]
+  return [next, [
+    ...acknowledged(settlement.acknowledged),
+    ...rejected.map((one): Output<A> => ({ _tag: "Rejected", ...one })),
+    ...givenBack
+  ]]
 }
 
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {

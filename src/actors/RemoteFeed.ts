@@ -37,6 +37,8 @@ export interface Owner<A> {
     afterMillis: number,
     cause: string
   ) => void
+  /** Elements were acknowledged as declared. */
+  readonly acknowledgedUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
   readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string) => void
   /** Whether elements may be taken; not once the feeder cannot go on, though it has not stopped yet. */
   readonly canFeed: () => boolean
@@ -144,6 +146,9 @@ export const make = <A>(options: {
           } else {
             owner.givenBackUnsafe(device, output.items, output.afterMillis, output.cause)
           }
+          break
+        case "Acknowledged":
+          owner.acknowledgedUnsafe(output.items)
           break
         case "Rejected":
           owner.rejectedUnsafe(device, output.item, output.cause)

@@ -35,6 +35,9 @@ export interface Slot<A> {
   ordinal: number
   readonly attempt: number
   readonly element: A
+  readonly id?: string | undefined
+  readonly origin?: FeedSession.Origin | undefined
+  readonly since?: number | undefined
 }
 
 /** A device that is fed, the run it was last started in, its fiber there, and how it failed in this run. */
@@ -160,15 +163,19 @@ export const make = <A>(options: {
         inHand -= count
       },
       rejectedUnsafe: (device, item, cause) => {
+        item.origin?.settledUnsafe()
         rejected.push({ device, ordinal: item.ordinal, cause })
         if (rejected.length > 100) rejected.shift()
       },
+      acknowledgedUnsafe: (items) => {
+        for (const { origin } of items) origin?.settledUnsafe()
+      },
       givenBackUnsafe: (device, items, afterMillis, cause) => {
         inHand += items.length
-        const spent = items.find((item) => item.attempt > options.maxAttempts)
+        const spent = items.find((item) => item.attempt - (item.since ?? 1) >= options.maxAttempts)
         if (spent !== undefined) {
-          const { attempt, ordinal } = spent
-          books.fatal ??= error(new TooManyAttempts({ ordinal, attempts: attempt - 1, device, cause }))
+          const { attempt, ordinal, since = 1 } = spent
+          books.fatal ??= error(new TooManyAttempts({ ordinal, attempts: attempt - since, device, cause }))
         }
         if (afterMillis === 0) return putBackUnsafe(items)
         delayed += items.length

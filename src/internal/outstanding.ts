@@ -58,7 +58,8 @@ export interface Back<A> {
 
 /** What a report has settled. */
 export interface Settlement<A> {
-  readonly delivered: number
+  /** In order of their sequences. */
+  readonly acknowledged: ReadonlyArray<Item<A>>
   readonly redelivered: number
   readonly rejected: ReadonlyArray<{ readonly item: Item<A>; readonly cause: string }>
   /** In order of their sequences; neighbours with one delay and cause are together. */
@@ -127,20 +128,24 @@ export const unsettled = <A>({ base, out, resolved }: Outstanding<A>): ReadonlyA
 const above = <A>(out: ReadonlyArray<Parcel<A>>, base: number): ReadonlyArray<Parcel<A>> =>
   out.filter((parcel) => parcel.first + parcel.items.length - 1 > base)
 
-/** What is accepted is settled, for a feed that acknowledges so; with it, how much of it was given again. */
+/** What is accepted is settled, for a feed that acknowledges so. */
 export const accept = <A>(
   outstanding: Outstanding<A>,
   accepted: number
-): readonly [Outstanding<A>, redelivered: number] => {
+): readonly [Outstanding<A>, Pick<Settlement<A>, "acknowledged" | "redelivered">] => {
   const { base, out, resolved, sent, sentBytes } = outstanding
+  const acknowledged: Array<Item<A>> = []
   let redelivered = 0
   for (const parcel of out) {
     const to = Math.min(parcel.items.length, accepted - parcel.first + 1)
     for (let i = Math.max(0, base - parcel.first + 1); i < to; i++) {
-      if (parcel.items[i]!.attempt > 1) redelivered++
+      const item = parcel.items[i]!
+      acknowledged.push(item)
+      if (item.attempt > 1) redelivered++
     }
   }
-  return [{ base: Math.max(base, accepted), out: above(out, accepted), resolved, sent, sentBytes }, redelivered]
+  const next = Math.max(base, accepted)
+  return [{ base: next, out: above(out, accepted), resolved, sent, sentBytes }, { acknowledged, redelivered }]
 }
 
 /** The result of each sequence that a report names. */
@@ -161,7 +166,7 @@ export const settle = <A>(
   const nowResolved = new Set<number>()
   const rejected: Array<Settlement<A>["rejected"][number]> = []
   const back: Array<Back<A> & { readonly items: Array<Item<A>> }> = []
-  let delivered = 0
+  const acknowledged: Array<Item<A>> = []
   let redelivered = 0
   for (const parcel of out) {
     for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
@@ -180,7 +185,7 @@ export const settle = <A>(
       } else if (result?._tag === "Reject") {
         rejected.push({ item, cause: result.cause })
       } else {
-        delivered++
+        acknowledged.push(item)
         if (item.attempt > 1) redelivered++
       }
     }
@@ -188,6 +193,6 @@ export const settle = <A>(
   const next = Math.max(base, report.settled)
   return [
     { base: next, out: above(out, next), resolved: nowResolved, sent, sentBytes },
-    { delivered, redelivered, rejected, back }
+    { acknowledged, redelivered, rejected, back }
   ]
 }
