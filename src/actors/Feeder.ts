@@ -269,6 +269,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     const scope = yield* Effect.scope
     const id = options.id ?? `${feed.name}-${yield* randomId}`
     const { store } = options
+    const leaseMillis = millisOf(options.lease ?? "10 seconds")
     /** The ids of elements, which an effectivelyOnce feed needs, are their positions in sources. */
     const areIdsPositions = feed.delivery === "effectivelyOnce" && feed.identify === undefined
     if (areIdsPositions && (store === undefined || options.id === undefined)) {
@@ -306,13 +307,14 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         incarnation,
         acknowledge: feed.acknowledge,
         delivery: feed.delivery,
-        leaseMillis: millisOf(options.lease ?? "10 seconds"),
+        leaseMillis,
         chunk: (elements) => feed.codec.fromElements(elements)
       },
       info: feed.info,
       tolerate,
       isTogether,
-      gracePeriod
+      gracePeriod,
+      untilKnown: (device) => resuming.untilKnown(device)
     })
     const { queue } = books
 
@@ -343,6 +345,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       isAtMostOnce: feed.delivery === "atMostOnce",
       areIdsPositions,
       incarnation,
+      leaseMillis,
       store,
       every: options.checkpointEvery ?? "1 second",
       leastMargin: yield* Resuming.LeastMargin,

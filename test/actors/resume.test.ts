@@ -177,6 +177,76 @@ describe("the next life", () => {
       yield* second.close
     }).pipe(onNetwork))
 
+  /** A device that is busy with the first element for 3 seconds, and has others in its queue; a life that fed it. */
+  const busyDevice = Effect.gen(function*() {
+    const disk = makeDisk()
+    const source = inPieces("table", { 0: range(12) })
+    let isBusy = false
+    const consumed = yield* consumers([replica(0), replica(1)], () =>
+      Effect.suspend(() => {
+        if (isBusy) return Effect.void
+        isBusy = true
+        return Effect.sleep(3000)
+      }))
+    const first = yield* live({ store: disk.open(), sources: [source], devices: [replica(0)] })
+    yield* pass(1500)
+    yield* first.kill
+    assert.deepStrictEqual(consumed.seen, [0])
+    const second = (devices: ReadonlyArray<string>) => live({ store: disk.open(), sources: [source], devices })
+    return { ...consumed, disk, second }
+  })
+
+  it.effect("does not overtake a device of the one before, which may hand out what it has until its lease has ended", () =>
+    Effect.gen(function*() {
+      const { disk, second, seen, silent } = yield* busyDevice
+      const { close, kill } = yield* second([replica(1)])
+      yield* pass(1000)
+      assert.deepStrictEqual(seen, [0])
+      yield* kill
+      // Nor does the life after that, which has it from the checkpoint.
+      assert.deepStrictEqual((yield* load(disk))?.devices, [replica(1), replica(0)])
+      const { run, ...third } = yield* second([replica(1)])
+      yield* pass(3000)
+      assert.isAbove(seen.length, 1)
+      assert.isBelow(seen.length, 12)
+      yield* passUntil(run)
+      assert.deepStrictEqual([ascending(seen), silent()], [range(12), []])
+      yield* third.close
+      yield* close
+      assert.deepStrictEqual((yield* load(disk))?.devices, [replica(1)])
+    }).pipe(onNetwork))
+
+  it.effect("feeds at once when the devices of the one before have answered, or are gone", () =>
+    Effect.gen(function*() {
+      const { second, seen, silent } = yield* busyDevice
+      const { close, run } = yield* second([replica(0), replica(1)])
+      yield* pass(100)
+      assert.isAbove(seen.length, 1)
+      yield* passUntil(run)
+      assert.deepStrictEqual([ascending(seen), silent()], [range(12), []])
+      yield* close
+      const disk = makeDisk()
+      const faults = yield* FaultyDevices.FaultyDevices
+      const source = inPieces("table", { 0: range(12) })
+      const consumed = yield* consumers([replica(3)])
+      const running = yield* Effect.forkChild(
+        Effect.exit(faults.run(replica(2), host(replica(2))(Numbers.forEach(() => Effect.never))))
+      )
+      const first = yield* live({ store: disk.open(), sources: [source], devices: [replica(2)] })
+      yield* pass(1500)
+      yield* first.kill
+      yield* faults.crash(replica(2))
+      yield* Fiber.join(running)
+      const { close: closeLast } = yield* live({
+        store: disk.open(),
+        sources: [source],
+        devices: [replica(2), replica(3)]
+      })
+      yield* pass(500)
+      assert.deepStrictEqual(consumed.seen, range(12))
+      yield* closeLast
+    }).pipe(onNetwork))
+
   it.effect("marks nothing that a life which was stopped had not fed", () =>
     Effect.gen(function*() {
       const disk = makeDisk()
@@ -458,6 +528,25 @@ describe("the store", () => {
       assert.isFalse((yield* feeder.status).checkpoint?.isWaiting)
       process.passing.openUnsafe()
     }).pipe(fewReserved))
+
+  it.effect("knows of a device before it is fed, so that the next life does", () =>
+    Effect.gen(function*() {
+      const disk = makeDisk()
+      const { seen } = yield* consumers([replica(0)])
+      const store = disk.open()
+      const { close, feeder, run } = yield* live({ store, sources: [inPieces("table", { 0: range(9) })], devices: [] })
+      yield* pass(1500)
+      assert.strictEqual((yield* feeder.ledger).queued, 4)
+      store.process.passing.closeUnsafe()
+      yield* feeder.addRemoteDevice(replica(0))
+      yield* pass(1500)
+      assert.deepStrictEqual(seen, [])
+      store.process.passing.openUnsafe()
+      yield* passUntil(run)
+      assert.deepStrictEqual(seen, range(9))
+      assert.deepStrictEqual((yield* load(disk))?.devices, [replica(0)])
+      yield* close
+    }).pipe(onNetwork, Effect.provide(Logger.layer([]))))
 
   it.effect("may have what it says it has not, so that the lower reservation counts until it has another", () =>
     Effect.gen(function*() {
