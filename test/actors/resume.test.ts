@@ -1,5 +1,6 @@
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Logger, Queue, Random, Scheduler, Schema, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Latch, Logger, Queue, Random, Scheduler, Schema, Scope, Stream } from "effect"
 import { Checkpoint, Feed, Feeder, RemoteDevices, ResumableSource } from "effect-feeder"
 import { FaultyDevices } from "effect-feeder/testing"
 import { KeyValueStore } from "effect/persistence"
@@ -435,6 +436,22 @@ describe("the store", () => {
       disk.files.delete(keys.a)
       assert.include(yield* messageOf(load(disk)), "copy \"a\" is missing, copy \"b\" is not whole")
     }))
+
+  it.live("may be a directory of files", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const directory = yield* fs.makeTempDirectoryScoped()
+      for (const taken of [[0, 1], [2]]) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const store = yield* KeyValueStore.KeyValueStore
+          const feeder = yield* Effect.flatMap(Feeder.make(Numbers, { id: "a/b", store }), (made) => made.set(table))
+          yield* Effect.forkChild(feeder.run)
+          assert.deepStrictEqual(yield* feeder.takeMany(taken.length), taken)
+        })).pipe(Effect.provide(KeyValueStore.layerFileSystem(directory), { local: true }))
+      }
+      const key = encodeURIComponent("feeder/a%2Fb/numbers/checkpoint/")
+      assert.deepStrictEqual((yield* fs.readDirectory(directory)).toSorted(), [`${key}a`, `${key}b`])
+    }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("counts as empty if the first checkpoint was cut off, for nothing was fed before it", () =>
     Effect.gen(function*() {
