@@ -230,7 +230,7 @@ describe("an effectivelyOnce feed", () => {
           "it came without an id, and feed \"nameless\" is effectivelyOnce: give the feed `identify`, " +
             "or feed it from a resumable source"
         )
-      }).pipe(Effect.provide(MemoryDevices.layer({ feeds: [Nameless] })), Effect.provide(Settlements.layerMemory))
+      }).pipe(Effect.provide([MemoryDevices.layer({ feeds: [Nameless] }), Settlements.layerMemory]))
     }))
 
   it.effect("when the store fails, elements are given back with patience, and the loop goes on", () =>
