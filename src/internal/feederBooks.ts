@@ -171,14 +171,17 @@ export const make = <A>(options: {
       for (const latch of watchers) latch.openUnsafe()
     }
 
+    /** An element leaves the queue: for the first time, or again. */
+    const leavesUnsafe = (slot: Slot<A>) => {
+      if (slot.ordinal < 0) slot.ordinal = nextOrdinal++
+      else returned--
+    }
+
     const queue = yield* FeedQueue.make<Slot<A>>({
       capacity: options.capacity,
       name: options.feed,
       onHandOut: (slots) => {
-        for (const slot of slots) {
-          if (slot.ordinal < 0) slot.ordinal = nextOrdinal++
-          else returned--
-        }
+        for (const slot of slots) leavesUnsafe(slot)
         inHand += slots.length
       }
     })
@@ -366,8 +369,7 @@ export const make = <A>(options: {
       },
       overflowUnsafe: (slots) => {
         for (const slot of slots) {
-          if (slot.ordinal < 0) slot.ordinal = nextOrdinal++
-          else returned--
+          leavesUnsafe(slot)
           const { causes = [] } = slot
           const burial = {
             item: slot,
