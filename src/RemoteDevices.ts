@@ -113,6 +113,8 @@ export const Progress = Schema.Struct({
  */
 export type Progress = typeof Progress.Type
 
+const Name = Schema.String.check(Schema.isMaxLength(1024))
+
 /**
  * Opens a session on a new link, or goes on with one.
  *
@@ -126,17 +128,17 @@ export type Progress = typeof Progress.Type
  */
 export const Hello = Schema.TaggedStruct("Hello", {
   versions: Schema.Tuple([Schema.Natural, Schema.Natural]),
-  feed: Schema.String,
-  fingerprint: Schema.String,
-  feeder: Schema.String,
+  feed: Name,
+  fingerprint: Schema.String.check(Schema.isMaxLength(524_288)),
+  feeder: Name,
   incarnation: Schema.Natural,
-  device: Schema.String,
+  device: Name,
   session: Schema.Natural,
   keepTo: Schema.Natural,
   acknowledge: Acknowledge,
   delivery: Schema.optionalKey(DeliveryMode),
   leaseMillis: Schema.Natural,
-  credential: Schema.optionalKey(Schema.String)
+  credential: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(65_536)))
 })
 
 /**
@@ -367,12 +369,26 @@ export interface Link {
 }
 
 /**
+ * Who is at the other end, as far as the connection knows: its address, and the certificate that it has proved to own
+ * and an authority of the host has signed, if the host asks for one. `subject` is as in the certificate, such as
+ * `"CN=crawler"`; `fingerprint` is its SHA-256, in hexadecimal with colons.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Peer {
+  readonly address?: string | undefined
+  readonly certificate?: { readonly subject: string; readonly fingerprint: string } | undefined
+}
+
+/**
  * One live connection from a feeder, as a device sees it: the mirror image of `Link`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface HostLink {
+  readonly peer?: Peer | undefined
   readonly send: (frame: DeviceFrame) => Effect.Effect<void, DeviceLost>
   readonly receive: Effect.Effect<FeederFrame, DeviceLost>
 }
