@@ -429,10 +429,6 @@ const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
   if (report.accepted > state.sent || report.delivered > report.accepted || report.settled > report.delivered) {
     return fail(state, "invalid", `it reports ${report.accepted} accepted of ${state.sent} sent`)
   }
-  if (report.delivered < known.delivered || report.settled < known.settled) {
-    const [was, is] = [known, report].map(({ delivered, settled }) => `${delivered} delivered and ${settled} settled`)
-    return fail(state, "invalid", `it reports ${is}, and before ${was}`)
-  }
   const heard = countAccepted({ ...state, progress: report, heardAt: now })
   return state.config.acknowledge === "accepted"
     ? [acceptedUpTo(heard, known), []]
@@ -456,12 +452,10 @@ const acceptedUpTo = <A>(state: State<A>, known: Progress): State<A> => {
 }
 
 const settledUpTo = <A>(state: State<A>): Step<A> => {
-  // Each sequence once, in order: no report can name more than is out.
-  let last = state.progress.settled
-  for (const { count, from } of state.progress.above) {
-    if (count < 1 || from <= last) return fail(state, "invalid", `above has ${count} from ${from} on, after ${last}`)
-    last = from + count - 1
-    if (last > state.sent) return fail(state, "invalid", `it settles sequence ${last} of ${state.sent} sent`)
+  const beyond = state.progress.above.find((range) => range.from + range.count - 1 > state.sent)
+  if (beyond !== undefined) {
+    const sequence = beyond.from + beyond.count - 1
+    return fail(state, "invalid", `it settles sequence ${sequence} of ${state.sent} sent`)
   }
   const [outstanding, { back, delivered, redelivered, rejected }] = Outstanding.settle(state, state.progress)
   const next: State<A> = {

@@ -219,6 +219,19 @@ export const layer = (
               error.cause instanceof TlsFailed ? Effect.logWarning(error.message) : Effect.void
             )
           )
+          let hasAnswered = false
+          const heard = Effect.sync(() => {
+            hasAnswered = true
+          })
+          /** A host that expects TLS does not say so to one that speaks plain frames. */
+          const unanswered = (error: DeviceLost) => {
+            const { cause } = error
+            if (hasAnswered || cause instanceof TlsFailed || cause instanceof Frames.MalformedFrame) return error
+            const why = codeOf(cause) === undefined ? "" : ` (${codeOf(cause)})`
+            const advice = isSecure ? "" : "; if it has a certificate, write its address as tls://"
+            const early = new Error(`${place} ended the link before it answered${why}${advice}`)
+            return new DeviceLost({ device, fate: error.fate, cause: early })
+          }
           return {
             send: (frame) =>
               send(Frames.encodeFeederFrame(
@@ -227,16 +240,19 @@ export const layer = (
                   : frame,
                 feed
               )),
-            receive
+            receive: Effect.mapError(Effect.tap(receive, heard), unanswered)
           }
         })
       return { open }
     })
   )
 
+/** The name of an error of the system. */
+const codeOf = (root: unknown): string | undefined =>
+  typeof root === "object" && root !== null && "code" in root && typeof root.code === "string" ? root.code : undefined
+
 /** Nobody listens at a refused address, so whoever did has ended, and its memory with it. */
-const fateOf = (root: unknown): "gone" | "unknown" =>
-  typeof root === "object" && root !== null && "code" in root && root.code === "ECONNREFUSED" ? "gone" : "unknown"
+const fateOf = (root: unknown): "gone" | "unknown" => codeOf(root) === "ECONNREFUSED" ? "gone" : "unknown"
 
 // -----------------------------------------------------------------------------
 // the consumer's side
@@ -305,30 +321,31 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>> extends Omit<Devi
   readonly gracePeriod?: Duration.Input | undefined
 }
 
-/** A host that anyone could feed is for this machine only, and says so. */
+/** A host that anyone could feed is for this machine only. What there is to say of one is said once it listens. */
 const protect = (options: {
   readonly host: string
   readonly address: string
   readonly tls: HostTls | undefined
   readonly hasCredentials: boolean
-}): Effect.Effect<void, Unprotected> => {
+}): Effect.Effect<Effect.Effect<void>, Unprotected> => {
   const { address, hasCredentials, host, tls } = options
-  if (!hasCredentials && tls?.ca === undefined) {
-    return isLoopback(host)
-      ? Effect.logInfo(`${address} is for feeders of this machine only, since it asks them for no credentials`)
-      : Effect.fail(
-        new Unprotected({
-          address,
-          issue: "whoever reaches it could feed it; provide `Credentials`, such as `Credentials.layerSecret`, " +
-            "or give `tls.ca` to ask feeders for certificates, or listen on 127.0.0.1"
-        })
-      )
-  }
-  return tls === undefined && !isLoopback(host)
-    ? Effect.logWarning(
-      `${address} has no certificate: credentials and elements can be read on their way; give \`tls\``
+  const isLocal = isLoopback(host)
+  if (hasCredentials || tls?.ca !== undefined) {
+    return Effect.succeed(
+      tls === undefined && !isLocal
+        ? Effect.logWarning(
+          `${address} has no certificate: credentials and elements can be read on their way; give \`tls\``
+        )
+        : Effect.void
     )
-    : Effect.void
+  }
+  const issue = "whoever reaches it could feed it; provide `Credentials`, such as `Credentials.layerSecret`, " +
+    "or give `tls.ca` to ask feeders for certificates, or listen on 127.0.0.1"
+  return isLocal
+    ? Effect.succeed(
+      Effect.logInfo(`${address} is for feeders of this machine only, since it asks them for no credentials`)
+    )
+    : Effect.fail(new Unprotected({ address, issue }))
 }
 
 /**
@@ -363,7 +380,7 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
     const { connections = 1024 } = limits
     const credentials = Option.getOrUndefined(yield* Effect.serviceOption(Credentials))
     const address = `${host}:${port}`
-    yield* protect({ host, address, tls, hasCredentials: credentials !== undefined })
+    const announce = yield* protect({ host, address, tls, hasCredentials: credentials !== undefined })
     const most = limits.frameBytes ?? frameBytes
     const links = yield* Effect.mapError(
       SocketHost.listen({
@@ -384,6 +401,7 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
       }),
       (error) => new ListenFailed({ address, cause: rootOf(error) })
     )
+    yield* announce
     const [device, hosts] = yield* Effect.provideService(
       Device.make({ ...options, credentials, limits: { ...limits, frameBytes: most } }),
       DeviceLinks,
