@@ -54,17 +54,26 @@ export const DeliveryMode = Schema.Literals(["atMostOnce", "atLeastOnce", "effec
  */
 export type DeliveryMode = typeof DeliveryMode.Type
 
+/** A peer keeps it with the element. */
+const Cause = Schema.String.check(Schema.isMaxLength(4096))
+
+/** A name or an id: both sides compare it, as UTF-8 too, and keep it. */
+const Text = Schema.String.check(
+  Schema.makeFilter((s) => s.isWellFormed(), { expected: "text without lone surrogates" })
+)
+const Name = Text.check(Schema.isMaxLength(1024))
+
 /**
  * What became of one handed-out element: finished, given back (to be fed again after `afterMillis`), or refused for
- * good.
+ * good; `invalid` says that it was the Schema there that did not accept it.
  *
  * @category models
  * @since 0.1.0
  */
 export const Result = Schema.Union([
   Schema.TaggedStruct("Done", {}),
-  Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Schema.String }),
-  Schema.TaggedStruct("Reject", { cause: Schema.String })
+  Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Cause }),
+  Schema.TaggedStruct("Reject", { cause: Cause, invalid: Schema.optionalKey(Schema.Boolean) })
 ])
 
 /**
@@ -113,8 +122,6 @@ export const Progress = Schema.Struct({
  */
 export type Progress = typeof Progress.Type
 
-const Name = Schema.String.check(Schema.isMaxLength(1024))
-
 /**
  * Opens a session on a new link, or goes on with one.
  *
@@ -129,7 +136,7 @@ const Name = Schema.String.check(Schema.isMaxLength(1024))
 export const Hello = Schema.TaggedStruct("Hello", {
   versions: Schema.Tuple([Schema.Natural, Schema.Natural]),
   feed: Name,
-  fingerprint: Schema.String.check(Schema.isMaxLength(524_288)),
+  fingerprint: Text,
   feeder: Name,
   incarnation: Schema.Natural,
   device: Name,
@@ -138,7 +145,7 @@ export const Hello = Schema.TaggedStruct("Hello", {
   acknowledge: Acknowledge,
   delivery: Schema.optionalKey(DeliveryMode),
   leaseMillis: Schema.Natural,
-  credential: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(65_536)))
+  credential: Schema.optionalKey(Text)
 })
 
 /**
@@ -272,7 +279,9 @@ export const RefusedReason = Schema.Literals([
 export type RefusedReason = typeof RefusedReason.Type
 
 /**
- * The device does not take the feeder's elements; `detail` names both sides. With `retry` it may try again later.
+ * The device does not take the feeder's elements; `detail` names both sides. With `retry` it may try again later. With
+ * `sequence` it is that one element of an `accepted` feed that it does not take, since it does not pass its Schema: in the
+ * next session the others may come again.
  *
  * @category protocol
  * @since 0.1.0
@@ -280,7 +289,8 @@ export type RefusedReason = typeof RefusedReason.Type
 export const Refused = Schema.TaggedStruct("Refused", {
   reason: RefusedReason,
   detail: Schema.String,
-  retry: Schema.Boolean
+  retry: Schema.Boolean,
+  sequence: Schema.optionalKey(Schema.Natural)
 })
 
 /**

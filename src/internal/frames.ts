@@ -251,7 +251,11 @@ const decodeBatch = (
   const decoded = kind === 2 ? decodeIds(afterRuns, elements) : Result.succeed({ ids: undefined, rest: afterRuns })
   return Result.flatMap(decoded, ({ ids, rest }) =>
     Result.flatMap(
-      malformed(feed.codec.decode(rest, { maxElements: limits.elements, maxStringBytes: limits.stringBytes })),
+      malformed(feed.codec.decode(rest, {
+        maxElements: limits.elements,
+        maxStringBytes: limits.stringBytes,
+        invalid: "mark"
+      })),
       (chunk) =>
         chunk.length === elements
           ? Result.succeed({

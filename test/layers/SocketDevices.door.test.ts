@@ -284,7 +284,7 @@ describe("credentials", () => {
         [hello({ credential: other, feed: "letters" })],
         [hello({ credential: other, session: -1 })],
         [hello({ credential: 12_345_678 })],
-        [hello({ credential: "x".repeat(70_000) })],
+        [hello({ credential: ["x".repeat(70_000)] })],
         [hello({ credential: other, incarnation: other })]
       ], (bytes) => dial(port, bytes))
       for (const answer of answers) {
