@@ -102,7 +102,7 @@ export interface RawFrame {
 
 /** How much of a body is allocated before more of it has arrived, and how many times what has. */
 const claimBytes = 64 * 1024
-const claimTimes = 16
+const claimTimes = 32
 
 /**
  * Cuts a stream of bytes into frames of at most `frameBytes`, and control frames of at most `controlBytes`, which may
