@@ -158,6 +158,20 @@ const parse = (device: string, address: string): Effect.Effect<Address, AddressI
  * often it is tried. Each try is logged as a warning. A refused credential, or a refused certificate of the feeder, is
  * not tried again.
  *
+ * **Example** (With a credential, over TLS)
+ *
+ * ```ts import.meta.vitest
+ * import { Config, Effect, FileSystem, Layer } from "effect"
+ * import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+ *
+ * const devices = Layer.unwrap(Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   const credential = yield* Config.Redacted("FEED_SECRET")
+ *   const tls = { ca: yield* fs.readFileString("authority.crt") }
+ *   return SocketDevices.layer({ "/job:consumer/replica:0": "tls://consumer.example:4001" }, { credential, tls })
+ * }))
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -354,7 +368,7 @@ const protect = (options: {
  *
  * **Example** (A host that the network may reach)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { Config, Effect, FileSystem, Layer, Schema } from "effect"
  * import { Credentials, Feed } from "effect-feeder"
  * import * as SocketDevices from "effect-feeder/layers/SocketDevices"
