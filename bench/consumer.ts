@@ -44,9 +44,8 @@ const consumeFeed = async <Name extends string, S extends Feed.ElementSchema>(
         elements += size
         digest += digestBatch(values)
       }))),
-    Effect.provide(SocketDevices.layerHost({ feeds: [feed], port })),
     // That it is for this machine only goes without saying.
-    Effect.provide(Logger.layer([]))
+    Effect.provide([SocketDevices.layerHost({ feeds: [feed], port }), Logger.layer([])])
   )
   await Effect.runPromise(consume)
   return { elements, digest }

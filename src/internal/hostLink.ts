@@ -29,7 +29,7 @@ const greet = (shared: Shared, link: HostLink): Effect.Effect<Hello | undefined,
     const frame = yield* link.receive
     if (frame._tag !== "Hello") {
       return yield* Effect.as(
-        link.send(refusal("invalid", `a link begins with Hello, not with ${frame._tag}`)),
+        link.send(refusal("invalid", `_tag: a link begins with Hello, not with ${frame._tag}`)),
         undefined
       )
     }
@@ -61,7 +61,7 @@ export const serve = (
     if (hello === undefined) return
     const refuse = (reason: RefusedReason, detail: string, retry = false) => link.send(refusal(reason, detail, retry))
     if (hello.leaseMillis < 1 || hello.leaseMillis > shared.leaseMillis) {
-      return yield* refuse("invalid", `leaseMillis is ${hello.leaseMillis}; it may be 1 to ${shared.leaseMillis}`)
+      return yield* refuse("invalid", `leaseMillis: it is ${hello.leaseMillis}, and may be 1 to ${shared.leaseMillis}`)
     }
     const host = hosts.get(hello.feed)
     if (host === undefined) {

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
+import { CloseEvent } from "effect/socket/Socket"
 import type { DeviceLost } from "../RemoteDevices.ts"
 import type { MalformedFrame, RawFrame } from "./frames.ts"
 import * as Frames from "./frames.ts"
@@ -44,7 +45,16 @@ export const connect = <F>(options: {
     const writer = yield* options.socket.writer
     const cut = Frames.makeCutter(options.limits)
     const ready: Array<RawFrame> = []
-    const send = (segments: Segments) => Effect.mapError(writer.writeAll(segments), lost)
+    let isBlocked = false
+    const send = (segments: Segments) =>
+      Effect.suspend(() => {
+        isBlocked = true
+        return Effect.map(Effect.mapError(writer.writeAll(segments), lost), () => {
+          isBlocked = false
+        })
+      })
+    // A socket is closed when everything is sent: one whose peer takes nothing more would stay for ever.
+    yield* Effect.addFinalizer(() => isBlocked ? Effect.ignore(writer.write(new CloseEvent())) : Effect.void)
     const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {
       const segments = options.refusal(malformed)
       return Effect.andThen(segments === undefined ? Effect.void : send(segments), Effect.fail(lost(malformed)))

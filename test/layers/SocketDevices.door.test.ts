@@ -494,9 +494,14 @@ describe("limits, while an honest feed goes on", () => {
             port,
             [hello({ leaseMillis: 60_001 })],
             "invalid",
-            /leaseMillis is 60001; it may be 1 to 60000/
+            /leaseMillis: it is 60001, and may be 1 to 60000/
           )
-          yield* refusedWith(port, [hello({ leaseMillis: 0 })], "invalid", /leaseMillis is 0; it may be 1 to 60000/)
+          yield* refusedWith(
+            port,
+            [hello({ leaseMillis: 0 })],
+            "invalid",
+            /leaseMillis: it is 0, and may be 1 to 60000/
+          )
           const words = (some: ReadonlyArray<string>) =>
             // Large frames may come only after the Welcome.
             refusedWith(port, [hello(), batch(some)], "invalid", some.length > 1000 ? /elements/ : /1001 bytes/)
