@@ -201,7 +201,8 @@ export const make = <A>(options: {
       const taken = received(restore, (onTake) => owner.queue.takeAvailable(elements, onTake), putBack)
       return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
         if (items.length > 0) mayFindEnd = false
-        const count = fitting(items)
+        // A drain may have begun while it waited.
+        const count = owner.canFeed() ? fitting(items) : 0
         if (count < items.length) {
           owner.putBackUnsafe(items.slice(count))
           owner.changedUnsafe()

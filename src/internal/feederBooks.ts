@@ -49,6 +49,8 @@ export interface Remote<A> {
 export interface Run {
   readonly outer: Coordinator.Coordinator<unknown>
   readonly links: Coordinator.Coordinator<unknown>
+  /** What runs the sources. */
+  readonly runners: Array<Fiber.Fiber<unknown, unknown>>
   /** What all remote feeds share, if they restart together. */
   readonly restarts: Restarts | undefined
 }
@@ -69,6 +71,8 @@ export interface Books<A> {
   readonly owner: RemoteFeed.Owner<A>
   /** The run that goes on, if one does. */
   run: Run | undefined
+  /** The run is being drained: nothing more is fed. */
+  isDraining: boolean
   /** Why the run cannot go on. */
   fatal: FeedError | undefined
   /** The sources have ended, and everything is acknowledged as declared: nothing is to be fed any more. */
@@ -153,7 +157,7 @@ export const make = <A>(options: {
       queue,
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
       changedUnsafe,
-      canFeed: () => books.fatal === undefined,
+      canFeed: () => books.fatal === undefined && !books.isDraining,
       failUnsafe: (reason) => books.failUnsafe(reason),
       putBackUnsafe,
       pushedUnsafe: (count) => {
@@ -207,6 +211,7 @@ export const make = <A>(options: {
       removed,
       owner,
       run: undefined,
+      isDraining: false,
       fatal: undefined,
       hasEnded: false,
       error,

@@ -26,6 +26,7 @@ import * as DeviceSpec from "../DeviceSpec.ts"
 import type { Any, HostsOf } from "../Feed.ts"
 import type { MalformedFrame, RawFrame } from "../internal/frames.ts"
 import * as Frames from "../internal/frames.ts"
+import { onSigterm } from "../internal/signals.ts"
 import type { FeedInfo, HostLink, Link } from "../RemoteDevices.ts"
 import { DeviceLinks, DeviceLost, FeedRefused, RemoteDevices } from "../RemoteDevices.ts"
 
@@ -299,7 +300,7 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
 ): Layer.Layer<HostsOf<Feeds>, ListenFailed | Device.FeedNameTaken> =>
   Layer.effectContext(Effect.gen(function*() {
     const [device, hosts] = yield* Device.make({ ...options, frameBytes: options.frameBytes ?? frameBytes })
-    yield* leaveOnSigterm(device, options.gracePeriod ?? "30 seconds")
+    yield* onSigterm({ gently: device.leave(options.gracePeriod ?? "30 seconds"), atOnce: device.abandon })
     return hosts
   })).pipe(
     Layer.provide(layerLinks({
@@ -309,30 +310,3 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
       frameBytes: options.frameBytes ?? frameBytes
     }))
   )
-
-/** Ahead of the listeners of the program's runtime, so that the loops it interrupts know that the process is leaving. */
-const leaveOnSigterm = (device: Device.Device, gracePeriod: Duration.Input): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const context = yield* Effect.context<Scope.Scope>()
-    const runFork = Effect.runForkWith(context)
-    let isLeaving = false
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (isLeaving) {
-        runFork(device.abandon)
-      } else if (signal === "SIGTERM") {
-        isLeaving = true
-        runFork(device.leave(gracePeriod))
-      }
-    }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        process.prependListener("SIGTERM", onSignal)
-        process.prependListener("SIGINT", onSignal)
-      }),
-      () =>
-        Effect.sync(() => {
-          process.off("SIGTERM", onSignal)
-          process.off("SIGINT", onSignal)
-        })
-    )
-  })
