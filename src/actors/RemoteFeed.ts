@@ -255,7 +255,8 @@ export const make = <A>(options: {
     }).pipe(
       Effect.onInterrupt(() => {
         apply({ _tag: "Stop" })
-        return isClosing ? Effect.ignore(Effect.timeoutOption(write(link), flushTime)) : Effect.void
+        // As far as the link takes it now: a close says the same, and a stop waits for no peer.
+        return isClosing ? Effect.ignore(Effect.raceFirst(write(link), Effect.yieldNow)) : Effect.void
       })
     )
 

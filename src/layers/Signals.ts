@@ -83,9 +83,10 @@ export const untilSigterm = <S extends ElementSchema, E>(
       yield* onSigterm({
         gently: Effect.suspend(() => {
           isTold = true
-          return Effect.ensuring(drain, Deferred.succeed(told, undefined))
+          return Effect.ensuring(Effect.andThen(Effect.yieldNow, drain), Deferred.succeed(told, undefined))
         }),
-        atOnce: feeder.stop
+        // After the runtime has heard of the signal, so that it makes no difference who was quicker.
+        atOnce: Effect.andThen(Effect.yieldNow, feeder.stop)
       })
       const run = yield* Effect.forkChild(feeder.run, { startImmediately: true })
       // The runtime interrupts its program at the first signal already.

@@ -21,6 +21,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
+import { CloseEvent } from "effect/socket/Socket"
 import * as Device from "../actors/Device.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
 import type { Any, HostsOf } from "../Feed.ts"
@@ -183,7 +184,16 @@ const connect = <F>(options: {
     const writer = yield* options.socket.writer
     const cut = Frames.makeCutter({ frameBytes: options.frameBytes })
     const ready: Array<RawFrame> = []
-    const send = (segments: Segments) => Effect.mapError(writer.writeAll(segments), lost)
+    let isBlocked = false
+    const send = (segments: Segments) =>
+      Effect.suspend(() => {
+        isBlocked = true
+        return Effect.map(Effect.mapError(writer.writeAll(segments), lost), () => {
+          isBlocked = false
+        })
+      })
+    // A socket is closed when everything is sent: one whose peer takes nothing more would stay for ever.
+    yield* Effect.addFinalizer(() => isBlocked ? Effect.ignore(writer.write(new CloseEvent())) : Effect.void)
     const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {
       const segments = options.refusal(malformed)
       return Effect.andThen(segments === undefined ? Effect.void : send(segments), Effect.fail(lost(malformed)))
