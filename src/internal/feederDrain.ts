@@ -14,7 +14,7 @@ import type { Books } from "./feederBooks.ts"
  * @since 0.1.0
  */
 export interface Drained {
-  /** Acknowledged as declared meanwhile, refused for good, or taken in the feeder's own process. */
+  /** Acknowledged as declared meanwhile, become dead letters, or taken in the feeder's own process. */
   readonly acknowledged: number
   /** In the feeder's hands: queued, given back or waiting to be fed again. The next run feeds them. */
   readonly returned: number
@@ -41,6 +41,8 @@ export const drain = <A>(options: {
       const ledger = books.ledger()
       return { acknowledged: settled(ledger) - settledBefore, returned: ledger.queued, abandoned: ledger.leased }
     }
+    /** Nothing is out, and what was refused is written down. */
+    const isSettled = () => books.isAllAcknowledged() && books.box.pending() === 0
     if (run === undefined) return Effect.sync(account)
     // In one step: nothing is admitted or sent any more.
     books.isDraining = true
@@ -61,7 +63,7 @@ export const drain = <A>(options: {
         yield* changed.await
         changed.closeUnsafe()
         // A feed of which all is acknowledged is ending, and its consumers are to hear of it.
-        if (isLate || books.run !== run || (books.isAllAcknowledged() && !isFinished())) break
+        if (isLate || books.run !== run || (isSettled() && !isFinished())) break
         for (const { feed } of books.remotes.values()) feed.flushUnsafe()
       }
       yield* Fiber.interrupt(timer)
