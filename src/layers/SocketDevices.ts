@@ -24,6 +24,7 @@ import { Credentials } from "../Credentials.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
 import type { Any, HostsOf } from "../Feed.ts"
 import * as Frames from "../internal/frames.ts"
+import { onSigterm } from "../internal/signals.ts"
 import * as SocketHost from "../internal/socketHost.ts"
 import { connect, rootOf } from "../internal/socketLink.ts"
 import * as SocketTls from "../internal/socketTls.ts"
@@ -421,33 +422,6 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
       DeviceLinks,
       links
     )
-    yield* leaveOnSigterm(device, options.gracePeriod ?? "30 seconds")
+    yield* onSigterm({ gently: device.leave(options.gracePeriod ?? "30 seconds"), atOnce: device.abandon })
     return hosts
   }))
-
-/** Ahead of the listeners of the program's runtime, so that the loops it interrupts know that the process is leaving. */
-const leaveOnSigterm = (device: Device.Device, gracePeriod: Duration.Input): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const context = yield* Effect.context<Scope.Scope>()
-    const runFork = Effect.runForkWith(context)
-    let isLeaving = false
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (isLeaving) {
-        runFork(device.abandon)
-      } else if (signal === "SIGTERM") {
-        isLeaving = true
-        runFork(device.leave(gracePeriod))
-      }
-    }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        process.prependListener("SIGTERM", onSignal)
-        process.prependListener("SIGINT", onSignal)
-      }),
-      () =>
-        Effect.sync(() => {
-          process.off("SIGTERM", onSignal)
-          process.off("SIGINT", onSignal)
-        })
-    )
-  })

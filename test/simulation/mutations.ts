@@ -396,8 +396,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       "src/internal/feederRuns.ts",
-      "if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === \"Ended\")) {",
-      "if (isAllOut) {"
+      "if (isFed && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === \"Ended\")) {",
+      "if (isAllOut()) {"
     ]]
   },
   {
