@@ -60,6 +60,16 @@ export interface State {
   readonly acknowledge: Acknowledge
   readonly leaseMillis: number
   readonly link: number | undefined
+  /** The version that is spoken on the link. */
+  readonly version: number
+  /** The sequence that the next batch on the link begins with; none may come once `End` was said there. */
+  readonly next: number | undefined
+  /** The link on which the session lapsed, if it did: what is still on its way there comes for nothing. */
+  readonly lapsedOn: number | undefined
+  /** Up to where all was accepted when a report last said that a take collects. */
+  readonly collectedTo: number
+  /** The bytes, since the session last let go, by which batches were larger than they should be by what they count. */
+  readonly excessBytes: number
   /** Elements accepted, handed out and kept from earlier sessions; `epoch` grows when accepted ones are let go. */
   readonly accepted: number
   readonly acceptedBytes: number
@@ -163,6 +173,11 @@ export const make = (feeder: string): State => ({
   acknowledge: "accepted",
   leaseMillis: 0,
   link: undefined,
+  version: versions[0],
+  next: undefined,
+  lapsedOn: undefined,
+  collectedTo: 0,
+  excessBytes: 0,
   accepted: 0,
   epoch: 0,
   delivered: 0,
@@ -248,6 +263,8 @@ export const lapse = (state: State): State => ({
   ...state,
   accepted: state.delivered,
   acceptedBytes: state.deliveredBytes,
+  lapsedOn: state.link,
+  excessBytes: 0,
   epoch: state.epoch + 1
 })
 
@@ -325,6 +342,8 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
       `it speaks ${frame.versions.join(" to ")}, this device ${versions.join(" to ")}`
     )
   }
+  const wrong = wrongHello(frame, version)
+  if (wrong !== undefined) return violation(state, link, ...wrong)
   if (frame.incarnation < state.incarnation) {
     const [mine, newer] = [`${frame.feeder}#${frame.incarnation}`, `${state.feeder}#${state.incarnation}`]
     return refuse(link, state, "older feeder", `two feeders have one id: ${mine} and ${newer}; give each its own id`)
@@ -340,7 +359,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   const outputs: Array<Output> = state.link === undefined || state.link === link
     ? []
     : [{ _tag: "CloseLink", link: state.link }]
-  let next: State = { ...state, link }
+  let next: State = { ...state, link, version }
   if (frame.incarnation > state.incarnation) {
     // The feeder was started anew. What waits to be processed is its to give again; what was accepted is kept.
     if (state.acknowledge === "processed" && state.incarnation >= 0) {
@@ -363,7 +382,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
       carried: state.carried + Math.max(0, kept - state.delivered)
     }
   }
-  const [welcomed, progress] = report(next, room, now)
+  const [welcomed, progress] = report({ ...next, next: next.accepted + 1 }, room, now)
   outputs.push({
     _tag: "Send",
     link,
@@ -380,6 +399,18 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   return [welcomed, outputs]
 }
 
+/** The field of a Hello that no feeder sends so, and why; what is older than what is known has its own refusal. */
+const wrongHello = (frame: Hello, version: number): readonly [string, string] | undefined => {
+  const { acknowledge, delivery = "atLeastOnce", keepTo, leaseMillis, session } = frame
+  if (version < 2 && delivery !== "atLeastOnce") return ["Hello.delivery", `version ${version} knows no ${delivery}`]
+  if (leaseMillis < 1) return ["Hello.leaseMillis", "it is 0"]
+  if (session < 1) return ["Hello.session", "it is 0"]
+  if (keepTo > 0 && acknowledge === "processed") {
+    return ["Hello.keepTo", `it is ${keepTo}, but what is to be processed is not kept`]
+  }
+  return undefined
+}
+
 const begin = (state: State, frame: Hello): State => ({
   ...make(state.feeder),
   incarnation: frame.incarnation,
@@ -387,30 +418,34 @@ const begin = (state: State, frame: Hello): State => ({
   acknowledge: frame.acknowledge,
   leaseMillis: frame.leaseMillis,
   link: state.link,
+  version: state.version,
   report: state.report,
   fenced: state.fenced
 })
 
-const refuse = (link: number, state: State, reason: RefusedReason, detail: string): Step => [state, [
-  { _tag: "Send", link, frame: { _tag: "Refused", reason, detail, retry: false } },
+const refuse = (link: number, state: State, reason: RefusedReason, detail: string, retry = false): Step => [state, [
+  { _tag: "Send", link, frame: { _tag: "Refused", reason, detail, retry } },
   { _tag: "CloseLink", link }
 ]]
 
+/** A frame that no feeder sends: its field, and why. */
+const violation = (state: State, link: number, field: string, issue: string, retry = false): Step =>
+  refuse(link, state, "invalid", `${field}: ${issue}`, retry)
+
 const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number): Step => {
-  switch (frame._tag) {
-    case "Batch":
-      return batch(hear(state, frame.heard), frame, link)
-    case "Ping":
-      return [hear(state, frame.heard), []]
-    case "Flush":
-      return [{ ...hear(state, frame.heard), flushedTo: frame.last }, []]
-    case "End":
-      return frame.last < state.accepted
-        ? violation(state, link, `End at ${frame.last}, but ${state.accepted} were accepted`)
-        : [{ ...hear(state, frame.heard), last: frame.last }, []]
-    case "Bye":
-      return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
+  if (frame._tag === "Bye") return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
+  if (frame.heard > state.report) {
+    return violation(state, link, "heard", `it is ${frame.heard}, but the last report was ${state.report}`)
   }
+  if (frame._tag === "Batch") return batch(hear(state, frame.heard), frame, link)
+  if (frame._tag === "Ping") return [hear(state, frame.heard), []]
+  if (state.next === undefined) return violation(state, link, "_tag", `${frame._tag} after End`)
+  if (frame.last !== state.next - 1) {
+    return violation(state, link, "last", `it is ${frame.last}, but ${state.next - 1} were sent`)
+  }
+  return frame._tag === "Flush"
+    ? [{ ...hear(state, frame.heard), flushedTo: frame.last }, []]
+    : [{ ...hear(state, frame.heard), last: frame.last, next: undefined }, []]
 }
 
 /** The feeder echoes a report: the lease counts from when that report, or the one kept before it, was sent. */
@@ -440,15 +475,45 @@ const advance = (settled: number, above: Map<number, Settled>, heard: number): n
   }
 }
 
+/** A batch may be this many times larger than what it counts: a feeder may estimate how long its text is. */
+const excess = 4
+
+/** How much more all batches may be, since a feeder that sends again the end of one counts as it did for all of it. */
+const excessBytes = 4 * 1024 * 1024
+
 const batch = (state: State, frame: Batch, link: number): Step => {
   const count = frame.chunk.length
   const last = frame.first + count - 1
-  if (frame.runs.reduce((sum, run) => sum + run.count, 0) !== count) {
-    return violation(state, link, `the runs do not count the ${count} elements of the batch`)
+  const wrong = (field: string, issue: string, retry = false) => violation(state, link, field, issue, retry)
+  if (frame.ids !== undefined && state.version < 2) return wrong("kind", `version ${state.version} knows no ids`)
+  if (count < 1 || frame.runs.reduce((sum, run) => sum + run.count, 0) !== count) {
+    return wrong("runs", `they do not count the ${count} elements of the batch`)
   }
-  if (last > state.creditTo) return violation(state, link, `sequence ${last} is beyond the credit of ${state.creditTo}`)
-  if (frame.first > state.accepted + 1) return [state, [{ _tag: "CloseLink", link }]]
-  if (last <= state.accepted) return [state, []]
+  if (frame.ids !== undefined && frame.ids.length !== count) {
+    return wrong("ids", `there are ${frame.ids.length} for ${count} elements`)
+  }
+  if (state.next === undefined) return wrong("first", "a batch after End")
+  // The link keeps the order, so that this is a bug of the feeder, or of what is between. It may try again.
+  if (frame.first !== state.next) return wrong("first", `it is ${frame.first}, expected ${state.next}`, true)
+  if (last > state.creditTo) return wrong("first", `sequence ${last} is beyond the credit of ${state.creditTo}`)
+  const next: State = { ...state, next: last + 1 }
+  if (frame.first > state.accepted + 1) {
+    // It was on its way when the session lapsed: the feeder sends it again on its next link.
+    return state.lapsedOn === link
+      ? [next, [{ _tag: "CloseLink", link }]]
+      : wrong("first", `it is ${frame.first}, but ${state.accepted} were accepted`, true)
+  }
+  if (last <= state.accepted) return [next, []]
+  const added = last - state.accepted
+  const acceptedBytes = state.acceptedBytes + added * frame.elementBytes
+  const isAlone = added === 1 && (state.accepted === state.delivered || state.accepted === state.collectedTo)
+  if (acceptedBytes > state.creditBytesTo && !isAlone) {
+    return wrong("elementBytes", `${acceptedBytes} bytes are beyond the credit of ${state.creditBytesTo}`)
+  }
+  const larger = state.excessBytes + Math.max(0, frame.chunk.byteLength - excess * count * frame.elementBytes)
+  if (larger > excessBytes) {
+    return wrong("elementBytes", `it is ${frame.elementBytes}, but ${count} elements take ${frame.chunk.byteLength}`)
+  }
   const from = state.accepted - frame.first + 1
   const first: Place = {
     incarnation: state.incarnation,
@@ -457,13 +522,10 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     sequence: state.accepted + 1,
     bytes: frame.elementBytes
   }
-  const acceptedBytes = state.acceptedBytes + (last - state.accepted) * frame.elementBytes
-  return [{ ...state, accepted: last, acceptedBytes, flushedTo: undefined }, [
+  return [{ ...next, accepted: last, acceptedBytes, excessBytes: larger, flushedTo: undefined }, [
     { _tag: "Admit", batch: frame, from, first }
   ]]
 }
-
-const violation = (state: State, link: number, detail: string): Step => refuse(link, state, "invalid", detail)
 
 const settle = (state: State, place: Place, count: number, result: Result): Step => {
   if (!isCurrent(state, place)) return [{ ...state, fenced: state.fenced + count }, []]
@@ -485,15 +547,17 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
   )
+  const [told, toldTo] = ranges(state.above)
   const above = new Map<number, Settled>()
   for (const [sequence, settled] of state.above) {
-    above.set(sequence, settled.report === 0 ? { ...settled, report: number } : settled)
+    above.set(sequence, settled.report === 0 && sequence <= toldTo ? { ...settled, report: number } : settled)
   }
   const next: State = {
     ...state,
     report: number,
     above,
     creditTo,
+    collectedTo: room.collecting ? state.accepted : state.collectedTo,
     creditBytesTo: Math.max(
       state.creditBytesTo,
       (room.collecting ? state.acceptedBytes : state.deliveredBytes) + room.bytes
@@ -508,7 +572,7 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     delivered: next.delivered,
     carried: next.carried,
     settled: next.settled,
-    above: ranges(above),
+    above: told,
     creditTo: next.creditTo,
     creditBytesTo: next.creditBytesTo,
     ...(room.collecting ? { collecting: true } : {}),
@@ -517,15 +581,25 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
   }]
 }
 
-const ranges = (above: ReadonlyMap<number, Settled>): Progress["above"] => {
+/** Most that one report tells: ranges, and characters of causes. What is beyond is told once this is known. */
+const toldRanges = 4096
+const toldText = 524_288
+
+/** What is settled above the watermark, and up to which sequence it is told. */
+const ranges = (above: ReadonlyMap<number, Settled>): readonly [Progress["above"], toldTo: number] => {
   const all: Array<{ from: number; count: number; result: Result }> = []
+  let text = 0
   for (const sequence of [...above.keys()].toSorted((a, b) => a - b)) {
     const result = above.get(sequence)?.result ?? done
     const last = all.at(-1)
     if (last !== undefined && last.from + last.count === sequence && sameResult(last.result, result)) last.count++
-    else all.push({ from: sequence, count: 1, result })
+    else {
+      text += result._tag === "Done" ? 0 : result.cause.length
+      if (all.length === toldRanges || (text > toldText && all.length > 0)) return [all, sequence - 1]
+      all.push({ from: sequence, count: 1, result })
+    }
   }
-  return all
+  return [all, Number.POSITIVE_INFINITY]
 }
 
 const sameResult = (a: Result, b: Result): boolean =>

@@ -54,6 +54,15 @@ export const DeliveryMode = Schema.Literals(["atMostOnce", "atLeastOnce", "effec
  */
 export type DeliveryMode = typeof DeliveryMode.Type
 
+/** A peer keeps it with the element. */
+const Cause = Schema.String.check(Schema.isMaxLength(4096))
+
+/** A name or an id: both sides compare it, as UTF-8 too, and keep it. */
+const Text = Schema.String.check(
+  Schema.makeFilter((s) => s.isWellFormed(), { expected: "text without lone surrogates" })
+)
+const Name = Text.check(Schema.isMaxLength(1024))
+
 /**
  * What became of one handed-out element: finished, given back (to be fed again after `afterMillis`), or refused for
  * good.
@@ -63,8 +72,8 @@ export type DeliveryMode = typeof DeliveryMode.Type
  */
 export const Result = Schema.Union([
   Schema.TaggedStruct("Done", {}),
-  Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Schema.String }),
-  Schema.TaggedStruct("Reject", { cause: Schema.String })
+  Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Cause }),
+  Schema.TaggedStruct("Reject", { cause: Cause })
 ])
 
 /**
@@ -126,17 +135,17 @@ export type Progress = typeof Progress.Type
  */
 export const Hello = Schema.TaggedStruct("Hello", {
   versions: Schema.Tuple([Schema.Natural, Schema.Natural]),
-  feed: Schema.String,
-  fingerprint: Schema.String,
-  feeder: Schema.String,
+  feed: Name,
+  fingerprint: Text,
+  feeder: Name,
   incarnation: Schema.Natural,
-  device: Schema.String,
+  device: Name,
   session: Schema.Natural,
   keepTo: Schema.Natural,
   acknowledge: Acknowledge,
   delivery: Schema.optionalKey(DeliveryMode),
   leaseMillis: Schema.Natural,
-  credential: Schema.optionalKey(Schema.String)
+  credential: Schema.optionalKey(Text)
 })
 
 /**
@@ -228,7 +237,7 @@ export type FeederFrame = Hello | Batch | typeof Ping.Type | typeof Flush.Type |
  */
 export const Welcome = Schema.TaggedStruct("Welcome", {
   version: Schema.Natural,
-  device: Schema.String,
+  device: Name,
   durable: Schema.Boolean,
   capacity: Schema.Natural,
   limits: Schema.Struct({ frameBytes: Schema.Natural, elements: Schema.Natural }),
@@ -242,7 +251,7 @@ export const Welcome = Schema.TaggedStruct("Welcome", {
 export type Welcome = typeof Welcome.Type
 
 /**
- * Why a device refuses a feeder.
+ * Why a device refuses a feeder. `other` stands for a reason that only a later version knows; the detail begins with it.
  *
  * @category protocol
  * @since 0.1.0
@@ -260,7 +269,8 @@ export const RefusedReason = Schema.Literals([
   "unauthenticated",
   "unauthorized",
   "busy",
-  "invalid"
+  "invalid",
+  "other"
 ])
 
 /**

@@ -24,7 +24,9 @@ export const serve = (
     const refuse = (reason: RefusedReason, detail: string, retry = false) =>
       link.send({ _tag: "Refused", reason, detail, retry })
     const hello = first.value
-    if (hello._tag !== "Hello") return yield* refuse("invalid", `a link begins with Hello, not with ${hello._tag}`)
+    if (hello._tag !== "Hello") {
+      return yield* refuse("invalid", `_tag: a link begins with Hello, not with ${hello._tag}`)
+    }
     const host = hosts.get(hello.feed)
     if (host === undefined) {
       const names = [...hosts.keys()].map((name) => `"${name}"`).join(", ")
@@ -52,7 +54,7 @@ export const serve = (
     let silence = 0
     const receive: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
       silence = 0
-      if (frame._tag === "Hello") return refuse("invalid", "a second Hello on one link")
+      if (frame._tag === "Hello") return refuse("invalid", "_tag: a second Hello on one link")
       session.apply({ _tag: "Received", frame, link: number })
       writer.report()
       return receive

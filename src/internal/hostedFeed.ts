@@ -75,7 +75,7 @@ export interface HostedFeed {
 const brief = (result: Result): Result =>
   result._tag === "Done" || result.cause.length <= 500
     ? result
-    : { ...result, cause: `${result.cause.slice(0, 500)} …` }
+    : { ...result, cause: `${result.cause.slice(0, 500).toWellFormed()} …` }
 
 /** Opens one feed of a device. */
 export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
@@ -243,7 +243,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       return session
     }
 
-    const keyOf = (hello: Hello) => `${hello.feeder}\n${hello.device}`
+    const keyOf = (hello: Hello) => JSON.stringify([hello.feeder, hello.device])
 
     const isKnown = (hello: Hello): boolean => {
       const state = sessions.get(keyOf(hello))?.state
