@@ -321,7 +321,7 @@ export const step = (state: State, input: Input, config: Config): Step => {
         link: input.link
       }]]
     case "Lost":
-      return [input.link === state.link ? { ...state, link: undefined } : state, []]
+      return [unlinked(state, input.link), []]
     case "Settle":
       return settle(state, input.place, input.count, input.result)
     case "Report": {
@@ -428,9 +428,11 @@ const refuse = (link: number, state: State, reason: RefusedReason, detail: strin
   { _tag: "CloseLink", link }
 ]]
 
-/** A frame that no feeder sends: its field, and why. */
+/** A frame that no feeder sends: its field, and why. Nothing more is taken from that link. */
 const violation = (state: State, link: number, field: string, issue: string, retry = false): Step =>
-  refuse(link, state, "invalid", `${field}: ${issue}`, retry)
+  refuse(link, unlinked(state, link), "invalid", `${field}: ${issue}`, retry)
+
+const unlinked = (state: State, link: number): State => state.link === link ? { ...state, link: undefined } : state
 
 const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number): Step => {
   if (frame._tag === "Bye") return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
@@ -496,13 +498,13 @@ const batch = (state: State, frame: Batch, link: number): Step => {
   // The link keeps the order, so that this is a bug of the feeder, or of what is between. It may try again.
   if (frame.first !== state.next) return wrong("first", `it is ${frame.first}, expected ${state.next}`, true)
   if (last > state.creditTo) return wrong("first", `sequence ${last} is beyond the credit of ${state.creditTo}`)
-  const next: State = { ...state, next: last + 1 }
   if (frame.first > state.accepted + 1) {
     // It was on its way when the session lapsed: the feeder sends it again on its next link.
     return state.lapsedOn === link
-      ? [next, [{ _tag: "CloseLink", link }]]
+      ? [unlinked(state, link), [{ _tag: "CloseLink", link }]]
       : wrong("first", `it is ${frame.first}, but ${state.accepted} were accepted`, true)
   }
+  const next: State = { ...state, next: last + 1 }
   if (last <= state.accepted) return [next, []]
   const added = last - state.accepted
   const acceptedBytes = state.acceptedBytes + added * frame.elementBytes

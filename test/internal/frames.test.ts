@@ -3,6 +3,7 @@ import { Result, Schema } from "effect"
 import * as BatchCodec from "effect-feeder/BatchCodec"
 import * as RemoteDevices from "effect-feeder/RemoteDevices"
 import * as Tensor from "effect-feeder/Tensor"
+import { readFileSync } from "node:fs"
 import * as Frames from "../../src/internal/frames.ts"
 
 const Element = Schema.Struct({ id: Schema.Int, label: Schema.String, pixel: Tensor.uint8([3]) })
@@ -638,6 +639,25 @@ const golden2: ReadonlyArray<readonly [frame: RemoteDevices.FeederFrame | Remote
     ].join("")
   ]
 ]
+
+describe("the examples of docs/protocol.md", () => {
+  const page = readFileSync(new URL("../../docs/protocol.md", import.meta.url), "utf8")
+  const bytes = [...page.matchAll(/^```hex\n([\s\S]*?)^```$/gm)].map(([, fence]) =>
+    fence!.split("\n").map((line) => /^((?:[0-9a-f]{2} {0,2})+)(?: |$)/.exec(line)?.[1]?.replaceAll(" ", "") ?? "")
+      .join("")
+  )
+
+  it("are the bytes that are written", () => {
+    assert.strictEqual(bytes.length, 3)
+    assert.strictEqual(bytes[0], bytesOf({ _tag: "Ping", heard: 1 }).toString("hex"))
+    assert.strictEqual(bytes[1], bytesOf(batch).toString("hex"))
+    const withIds = bytesOf({ ...batch, ids: ["a", "", "d✗"] })
+    const runsEnd = 8 + 24 + 32
+    assert.deepStrictEqual([withIds.readUInt32LE(0), withIds[4]], [176, 2])
+    assert.strictEqual(bytes[2], withIds.subarray(runsEnd, runsEnd + 24).toString("hex"))
+    assert.include(page, codec.fingerprint)
+  })
+})
 
 describe("golden bytes of version 2", () => {
   for (const [i, [frame, hex]] of golden2.entries()) {
