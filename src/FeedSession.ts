@@ -454,8 +454,9 @@ const wrongReport = <A>(state: State<A>, report: Progress): string | undefined =
   if (settled > delivered) return `settled: it is ${settled}, but ${delivered} were handed out`
   if (delivered < known.delivered) return `delivered: it is ${delivered}, but was ${known.delivered}`
   if (settled < known.settled) return `settled: it is ${settled}, but was ${known.settled}`
-  if (carried > known.carried && state.config.acknowledge === "accepted") {
-    return `carried: it is ${carried}, but ${known.carried} were kept`
+  if (state.config.acknowledge === "accepted") {
+    if (accepted < known.accepted) return `accepted: it is ${accepted}, but was ${known.accepted}`
+    if (carried > known.carried) return `carried: it is ${carried}, but ${known.carried} were kept`
   }
   let last = settled
   for (const [i, { count, from }] of above.entries()) {

@@ -74,6 +74,10 @@ export const start = (): Coverage => {
       }
     },
     parts: () => parts,
-    stop: () => session.disconnect()
+    stop: () => {
+      session.post("Profiler.stopPreciseCoverage")
+      session.post("Profiler.disable")
+      session.disconnect()
+    }
   }
 }

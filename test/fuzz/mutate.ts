@@ -7,7 +7,7 @@ import { isStream } from "./targets.ts"
 type Random = ReturnType<typeof chance>
 
 /** Inputs are kept no longer than this: streams of bytes, and decisions. */
-const longest = { stream: 2048, tape: 200 }
+const longest = { stream: 1024, tape: 120 }
 
 const u32 = [0, 1, 2, 7, 8, 255, 4096, 4097, 65_535, 65_536, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 2, 2 ** 32 - 1]
 const f64 = [0, -0, 1, -1, 0.5, 2, 2 ** 31, 2 ** 32, 2 ** 53 - 1, 2 ** 53, 1e300, Infinity, -Infinity, NaN]

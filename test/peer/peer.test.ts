@@ -208,7 +208,7 @@ describe("a feeder in Python", () => {
         const consumer = yield* hosted(
           port,
           Samples.forEach((element, delivery) =>
-            Effect.suspend(() => {
+            Effect.suspend((): Effect.Effect<void, Feed.Retry | Feed.Reject> => {
               assert.deepStrictEqual(element, sample(element.id))
               seen.push({ id: element.id, delivery })
               if (delivery.attempt === 1 && element.id % 50 === 7) return Effect.fail(Feed.retry())
