@@ -234,7 +234,7 @@ const decodeBatch = (
   const decoded = kind === 2 ? decodeIds(afterRuns, elements) : Result.succeed({ ids: undefined, rest: afterRuns })
   if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
   const { ids, rest } = decoded.success
-  const columns = feed.codec.decode(rest, { maxElements: limits.elements })
+  const columns = feed.codec.decode(rest, { maxElements: limits.elements, invalid: "mark" })
   if (Result.isFailure(columns)) {
     const { field, issue } = columns.failure
     return malformed(field === "header" ? "columns" : `column ${JSON.stringify(field)}`, issue)

@@ -47,7 +47,10 @@ const progressOf = (tape: Tape, { progress, sent }: FeedSession.State<number>): 
 
 const frameOf = (tape: Tape, state: FeedSession.State<number>): DeviceFrame => {
   const choice = tape.below(state.phase === "Opening" ? 4 : 12)
-  if (choice === 0) return { _tag: "Refused", reason: "busy", detail: "later", retry: tape.below(4) !== 0 }
+  if (choice === 0) {
+    const one = tape.below(2) === 0 ? { sequence: tape.number(state.progress.accepted + 1) } : {}
+    return { _tag: "Refused", reason: "invalid", detail: "later", retry: tape.below(4) !== 0, ...one }
+  }
   if (choice === 1) return { _tag: "Leaving", byMillis: tape.number(10) }
   return choice === 2 || (choice === 3 && state.phase === "Opening")
     ? {
@@ -103,7 +106,7 @@ export const playFeeder = (input: Uint8Array, acknowledge: Acknowledge): number 
         case "Rejected":
           break
         case "Failed":
-          if (output.reason === "invalid" && !output.detail.includes(":")) fail(`no field is named: ${output.detail}`)
+          if (output.reason === "invalid" && !/:|later/.test(output.detail)) fail(`no field is named: ${output.detail}`)
           break
         case "Reclaimed":
           break

@@ -147,14 +147,14 @@ export const playHost = (input: Uint8Array, acknowledge: Acknowledge): number =>
       if (from <= last || count < 1) fail("ranges out of order")
       last = from + count - 1
     }
-    if (last > delivered && above.length > 0) fail("settled before it was handed out")
+    if (last > accepted && above.length > 0) fail("settled before it was accepted")
   }
 
   const admit = (
     before: HostSession.State,
-    { batch, first, from }: Extract<HostSession.Output, { _tag: "Admit" }>
+    { batch, first, from, to }: Extract<HostSession.Output, { _tag: "Admit" }>
   ): void => {
-    const added = batch.chunk.length - from
+    const added = to - from
     if (added < 1 || from < 0 || first.sequence !== before.accepted + 1) fail("not what comes next")
     if (state.accepted > state.creditTo) fail("beyond the credit")
     if (batch.ids !== undefined && (state.version < 2 || batch.ids.length !== batch.chunk.length)) fail("ids of no one")

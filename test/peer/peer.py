@@ -703,7 +703,7 @@ class Feeder:
         for entry in progress["above"]:
             require(entry["from"] > last and entry["count"] >= 1, "above", f"{entry} after {last}")
             last = entry["from"] + entry["count"] - 1
-            require(last <= progress["delivered"], "above", f"{last} was not handed out")
+            require(last <= progress["accepted"], "above", f"{last} was not accepted")
             for sequence in range(entry["from"], last + 1):
                 results[sequence] = entry["result"]
         for sequence in sorted(self.out):
