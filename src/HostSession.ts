@@ -41,10 +41,14 @@ interface Sent {
   readonly accepted: number
 }
 
-/** A settled sequence that the watermark has not passed, and the first report that told of it. */
+/**
+ * A settled sequence that the watermark has not passed, the first report that told of it, and, if it was refused before it
+ * was queued, the bytes it counts.
+ */
 interface Settled {
   readonly result: Result
   readonly report: number
+  readonly refusedBytes: number
 }
 
 /**
@@ -269,11 +273,18 @@ export const verdict = (state: State, place: Place, now: number): "hand out" | "
 export const lapse = (state: State): State => ({
   ...state,
   accepted: state.delivered,
-  acceptedBytes: state.deliveredBytes,
+  // What was refused beyond comes again as well, and counts then.
+  acceptedBytes: state.deliveredBytes - refusedBeyond(state),
   lapsedOn: state.link,
   excessBytes: 0,
   epoch: state.epoch + 1
 })
+
+const refusedBeyond = ({ above, delivered }: State): number => {
+  let bytes = 0
+  for (const [sequence, { refusedBytes }] of above) if (sequence > delivered) bytes += refusedBytes
+  return bytes
+}
 
 /**
  * Notes that an element was handed out, and says whether it must be marked: the feeder does not know that it was
@@ -481,19 +492,18 @@ const hear = (state: State, heard: number): State => {
     confirmed: Math.max(state.confirmed, echoed.accepted),
     leaseUntil: Math.max(state.leaseUntil, echoed.at + state.leaseMillis)
   }
-  return passed({ ...next, settled: advance(next.settled, above, echoed.report) })
+  return passed({ ...next, settled: advance(next, above, echoed.report) })
 }
 
 /** Moves the watermark over what is done, and over other results once the feeder has heard of them. */
-const advance = (settled: number, above: Map<number, Settled>, heard: number): number => {
+const advance = ({ accepted, settled }: State, above: Map<number, Settled>, heard: number): number => {
   let watermark = settled
-  while (true) {
+  while (watermark < accepted) {
     const next = above.get(watermark + 1)
-    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) {
-      return watermark
-    }
+    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) break
     above.delete(++watermark)
   }
+  return watermark
 }
 
 /** A batch may be this many times larger than what it counts: a feeder may estimate how long its text is. */
@@ -581,9 +591,12 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
   const above = new Map(state.above)
   for (let i = 0; i < count; i++) {
     const sequence = place.sequence + i
-    if (sequence > state.settled && !above.has(sequence)) above.set(sequence, { result, report: 0 })
+    if (sequence > state.settled && !above.has(sequence)) {
+      const refusedBytes = result._tag === "Reject" && result.invalid === true ? place.bytes : 0
+      above.set(sequence, { result, report: 0, refusedBytes })
+    }
   }
-  return [passed({ ...state, above, settled: advance(state.settled, above, 0) }), []]
+  return [passed({ ...state, above, settled: advance(state, above, 0) }), []]
 }
 
 /** What was refused before it was queued is passed when all before it is settled. */
@@ -599,7 +612,7 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
   )
-  const [told, toldTo] = ranges(state.above)
+  const [told, toldTo] = ranges(state)
   const above = new Map<number, Settled>()
   for (const [sequence, settled] of state.above) {
     above.set(sequence, settled.report === 0 && sequence <= toldTo ? { ...settled, report: number } : settled)
@@ -637,11 +650,15 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
 const toldRanges = 4096
 const toldText = 524_288
 
-/** What is settled above the watermark, and up to which sequence it is told. */
-const ranges = (above: ReadonlyMap<number, Settled>): readonly [Progress["above"], toldTo: number] => {
+/**
+ * What is settled above the watermark, and up to which sequence it is told. What was refused, and was let go of with the
+ * rest, is told when it has come again.
+ */
+const ranges = ({ above, accepted }: State): readonly [Progress["above"], toldTo: number] => {
   const all: Array<{ from: number; count: number; result: Result }> = []
   let text = 0
   for (const sequence of [...above.keys()].toSorted((a, b) => a - b)) {
+    if (sequence > accepted) break
     const result = above.get(sequence)?.result ?? done
     const last = all.at(-1)
     if (last !== undefined && last.from + last.count === sequence && sameResult(last.result, result)) last.count++
@@ -651,7 +668,7 @@ const ranges = (above: ReadonlyMap<number, Settled>): readonly [Progress["above"
       all.push({ from: sequence, count: 1, result })
     }
   }
-  return [all, Number.POSITIVE_INFINITY]
+  return [all, accepted]
 }
 
 const sameResult = (a: Result, b: Result): boolean =>

@@ -289,6 +289,20 @@ describe("HostSession", () => {
     assert.strictEqual(HostSession.verdict(again, place(2, { epoch: 1 }), 10), "hand out")
   })
 
+  it("tells of what it refused and let go of only when it has come again, and counts its bytes once", () => {
+    const held = play(welcomed(), from(batchOf(1, 3, 1))).state
+    const refused = HostSession.refuseInvalid(HostSession.handOut(held, place(1), 10)[0], place(2), "id: too large")
+    const lapsed = HostSession.lapse(refused)
+    assert.deepStrictEqual([lapsed.accepted, lapsed.acceptedBytes], [1, 8])
+    const settled = play(lapsed, hello({}, 2, 10), { _tag: "Settle", place: place(1), count: 1, result: done }).state
+    const before = only(frames(play(settled, report(11)).outputs), "Progress").progress
+    assert.deepStrictEqual([before.accepted, before.delivered, before.settled, before.above], [1, 1, 1, []])
+    const again = play(settled, from(batchOf(2, 2, 1), 2)).state
+    assert.strictEqual(again.acceptedBytes, 24)
+    const progress = only(frames(play(again, report(12)).outputs), "Progress").progress
+    assert.deepStrictEqual(progress.above.map(({ count, from }) => [from, count]), [[2, 1]])
+  })
+
   it("goes on handing out accepted elements after the lease, and marks what the feeder may not know of", () => {
     const { state } = play(welcomed("accepted"), from(batchOf(1, 2, 1)), report(5), from(batchOf(3, 1, 2)))
     assert.strictEqual(state.confirmed, 2)

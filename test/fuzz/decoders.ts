@@ -43,10 +43,13 @@ const checkFeederFrame = (raw: Frames.RawFrame, feed: FuzzFeed): boolean => {
   if (!Number.isSafeInteger(first + chunk.length - 1) || !Number.isSafeInteger(heard)) fail("numbers that are none")
   if (runs.reduce((sum, run) => sum + run.count, 0) !== chunk.length) fail("runs that do not count the elements")
   if (chunk.length * feed.least > raw.body.length) fail(`${chunk.length} elements of ${raw.body.length} bytes`)
-  for (const element of chunk.elements) {
+  for (const [i, element] of chunk.elements.entries()) {
+    // What does not pass the checks of the Schema is refused by itself.
+    if (chunk.invalid?.has(i) === true) continue
     const valid = feed.info.codec.validate(element)
     if (Result.isFailure(valid)) fail(`an element that is none: ${valid.failure.issue}`)
   }
+  for (const i of chunk.invalid?.keys() ?? []) if (i >= chunk.length) fail(`an element ${i} of ${chunk.length}`)
   // All that is not as it is written is refused, so what is accepted is written as it came.
   if (!isEqual(bytes.subarray(8), raw.body)) fail("a batch is not written as it was read")
   return true

@@ -3,12 +3,20 @@
  */
 import { Schema } from "effect"
 import * as BatchCodec from "effect-feeder/BatchCodec"
+import type { Chunk } from "effect-feeder/BatchCodec"
 import * as HostSession from "effect-feeder/HostSession"
 import type { Acknowledge, Batch, FeederFrame, Hello, Result } from "effect-feeder/RemoteDevices"
 import { done } from "effect-feeder/RemoteDevices"
 import { makeTape, type Tape } from "./tape.ts"
 
 const codec = BatchCodec.make(Schema.Int)
+
+/** Elements, of which one may not pass the Schema. */
+const chunkOf = (tape: Tape, length: number): Chunk => {
+  const { byteLength, columns, elements } = codec.fromElements(Array.from({ length }, (_, i) => i))
+  const invalid = length > 0 && tape.below(6) === 0 ? new Map([[tape.below(length), "id: no"]]) : undefined
+  return { length, byteLength, columns, elements, invalid }
+}
 const config: HostSession.Config = { device: "device", capacity: 6, frameBytes: 1e6, elements: 1000 }
 const elements = 6
 const bytes = 64
@@ -41,7 +49,7 @@ const helloOf = (tape: Tape, state: HostSession.State, acknowledge: Acknowledge)
 const batchOf = (tape: Tape, state: HostSession.State): Batch => {
   const count = 1 + tape.below(5)
   const length = tape.below(16) === 0 ? tape.below(6) : count
-  const chunk = codec.fromElements(Array.from({ length }, (_, i) => i))
+  const chunk = chunkOf(tape, length)
   return {
     _tag: "Batch",
     first: Math.max(1, tape.number(state.next ?? state.accepted + 1)),
@@ -158,7 +166,13 @@ export const playHost = (input: Uint8Array, acknowledge: Acknowledge): number =>
     if (added < 1 || from < 0 || first.sequence !== before.accepted + 1) fail("not what comes next")
     if (state.accepted > state.creditTo) fail("beyond the credit")
     if (batch.ids !== undefined && (state.version < 2 || batch.ids.length !== batch.chunk.length)) fail("ids of no one")
-    for (let i = 0; i < added; i++) queue.push({ place: { ...first, sequence: first.sequence + i } })
+    for (let i = 0; i < added; i++) {
+      const place = { ...first, sequence: first.sequence + i }
+      const issue = batch.chunk.invalid?.get(from + i)
+      if (issue === undefined) queue.push({ place })
+      else if (acknowledge === "accepted") fail("an element that is none was accepted for good")
+      else state = HostSession.refuseInvalid(state, place, issue)
+    }
     const current = [...queue, ...collected].filter(({ place }) =>
       HostSession.isCurrent(state, place) && place.epoch === state.epoch
     )
