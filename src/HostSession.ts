@@ -31,7 +31,9 @@ export interface Place {
   readonly session: number
   readonly epoch: number
   readonly sequence: number
+  /** What it counts against the byte credit, and how much more than it may by that it takes. */
   readonly bytes: number
+  readonly excess?: number | undefined
 }
 
 /** A report that was sent and not echoed yet: what it said, and when. */
@@ -72,7 +74,7 @@ export interface State {
   readonly lapsedOn: number | undefined
   /** Up to where all was accepted when a report last said that a take collects. */
   readonly collectedTo: number
-  /** The bytes, since the session last let go, by which batches were larger than they should be by what they count. */
+  /** By how many bytes what is queued is larger than it may be by what it counts. */
   readonly excessBytes: number
   /** Elements accepted, handed out and kept from earlier sessions; `epoch` grows when accepted ones are let go. */
   readonly accepted: number
@@ -280,6 +282,8 @@ export const lapse = (state: State): State => ({
   epoch: state.epoch + 1
 })
 
+const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place): number => Math.max(0, excessBytes - excess)
+
 const refusedBeyond = ({ above, delivered }: State): number => {
   let bytes = 0
   for (const [sequence, { refusedBytes }] of above) if (sequence > delivered) bytes += refusedBytes
@@ -308,6 +312,7 @@ export const handOut = (state: State, place: Place, now: number): readonly [stat
     ...state,
     accepted: Math.max(state.accepted, place.sequence),
     acceptedBytes: Math.max(state.acceptedBytes, deliveredBytes),
+    excessBytes: lessExcess(state, place),
     delivered: place.sequence,
     deliveredBytes
   }
@@ -323,7 +328,8 @@ export const handOut = (state: State, place: Place, now: number): readonly [stat
 export const refuseInvalid = (state: State, place: Place, cause: string): State => {
   if (state.above.has(place.sequence) || place.sequence <= state.settled) return state
   const result: Result = { _tag: "Reject", cause, invalid: true }
-  return settle({ ...state, deliveredBytes: state.deliveredBytes + place.bytes }, place, 1, result)[0]
+  const deliveredBytes = state.deliveredBytes + place.bytes
+  return settle({ ...state, deliveredBytes, excessBytes: lessExcess(state, place) }, place, 1, result)[0]
 }
 
 /**
@@ -346,7 +352,7 @@ export const step = (state: State, input: Input, config: Config): Step => {
     case "Hello":
       return hello(state, input.frame, input.link, input.room, input.now, config)
     case "Received":
-      return input.link === state.link ? received(state, input.frame, input.link) : [state, [{
+      return input.link === state.link ? received(state, input.frame, input.link, config) : [state, [{
         _tag: "CloseLink",
         link: input.link
       }]]
@@ -464,12 +470,12 @@ const violation = (state: State, link: number, field: string, issue: string, ret
 
 const unlinked = (state: State, link: number): State => state.link === link ? { ...state, link: undefined } : state
 
-const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number): Step => {
+const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number, config: Config): Step => {
   if (frame._tag === "Bye") return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
   if (frame.heard > state.report) {
     return violation(state, link, "heard", `it is ${frame.heard}, but the last report was ${state.report}`)
   }
-  if (frame._tag === "Batch") return batch(hear(state, frame.heard), frame, link)
+  if (frame._tag === "Batch") return batch(hear(state, frame.heard), frame, link, config)
   if (frame._tag === "Ping") return [hear(state, frame.heard), []]
   if (state.next === undefined) return violation(state, link, "_tag", `${frame._tag} after End`)
   if (frame.last !== state.next - 1) {
@@ -506,17 +512,18 @@ const advance = ({ accepted, settled }: State, above: Map<number, Settled>, hear
   return watermark
 }
 
-/** A batch may be this many times larger than what it counts: a feeder may estimate how long its text is. */
-const excess = 4
-
-/** How much more all batches may be, since a feeder that sends again the end of one counts as it did for all of it. */
-const excessBytes = 4 * 1024 * 1024
+/**
+ * A batch may be this many times larger than what it counts: a feeder may estimate how long its text is. And what is
+ * queued may be larger by a frame in all, since a feeder that sends again the end of a batch counts as it did for the
+ * whole, and does not see into every element.
+ */
+const estimate = 4
 
 /** The first element of a batch, from an index on, that is none by the Schema here. */
 const firstInvalid = ({ chunk: { invalid } }: Batch, from: number): number | undefined =>
   invalid === undefined ? undefined : [...invalid.keys()].filter((index) => index >= from).toSorted((a, b) => a - b)[0]
 
-const batch = (state: State, frame: Batch, link: number): Step => {
+const batch = (state: State, frame: Batch, link: number, config: Config): Step => {
   const count = frame.chunk.length
   const last = frame.first + count - 1
   const wrong = (field: string, issue: string, retry = false) => violation(state, link, field, issue, retry)
@@ -545,8 +552,8 @@ const batch = (state: State, frame: Batch, link: number): Step => {
   if (acceptedBytes > state.creditBytesTo && !isAlone) {
     return wrong("elementBytes", `${acceptedBytes} bytes are beyond the credit of ${state.creditBytesTo}`)
   }
-  const larger = state.excessBytes + Math.max(0, frame.chunk.byteLength - excess * count * frame.elementBytes)
-  if (larger > excessBytes) {
+  const excess = Math.max(0, frame.chunk.byteLength - estimate * count * frame.elementBytes)
+  if (state.excessBytes + excess > config.frameBytes) {
     return wrong("elementBytes", `it is ${frame.elementBytes}, but ${count} elements take ${frame.chunk.byteLength}`)
   }
   const from = state.accepted - frame.first + 1
@@ -555,7 +562,8 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     session: state.session,
     epoch: state.epoch,
     sequence: state.accepted + 1,
-    bytes: frame.elementBytes
+    bytes: frame.elementBytes,
+    ...(excess > 0 ? { excess: excess / count } : {})
   }
   // What is accepted is acknowledged: of an element that is none nothing after it can be. To be processed, each is
   // settled by itself.
@@ -565,7 +573,7 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     ...next,
     accepted,
     acceptedBytes: state.acceptedBytes + (accepted - state.accepted) * frame.elementBytes,
-    excessBytes: larger,
+    excessBytes: state.excessBytes + excess * (accepted - state.accepted) / count,
     flushedTo: undefined
   }
   const outputs: Array<Output> = accepted > state.accepted

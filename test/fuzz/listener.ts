@@ -100,8 +100,7 @@ export const attack = (options: {
       honest.forEach((n) => Effect.sync(() => seen.has(n) ? findings.push(`${n} came twice`) : seen.add(n))),
       strange.forEach(() => Effect.void)
     ], { concurrency: "unbounded" }).pipe(
-      Effect.provide(SocketDevices.layerHost({ feeds: [honest, strange], port, feeders: "forever" })),
-      Effect.provide(logger)
+      Effect.provide([SocketDevices.layerHost({ feeds: [honest, strange], port, feeders: "forever" }), logger])
     )
     yield* Effect.forkScoped(
       Effect.catchCause(consume, (cause) => Effect.sync(() => findings.push(`the host ended: ${String(cause)}`))),

@@ -1,7 +1,7 @@
 /**
  * Changes to inputs, most of which know what a frame looks like.
  */
-import { chance } from "../chance.ts"
+import type { chance } from "../chance.ts"
 import { isStream } from "./targets.ts"
 
 type Random = ReturnType<typeof chance>
