@@ -380,12 +380,26 @@ export interface Link {
 }
 
 /**
+ * Who is at the other end, as far as the connection knows: its address, and the certificate that it has proved to own
+ * and an authority of the host has signed, if the host asks for one. `subject` is as in the certificate, such as
+ * `"CN=crawler"`; `fingerprint` is its SHA-256, in hexadecimal with colons.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Peer {
+  readonly address?: string | undefined
+  readonly certificate?: { readonly subject: string; readonly fingerprint: string } | undefined
+}
+
+/**
  * One live connection from a feeder, as a device sees it: the mirror image of `Link`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface HostLink {
+  readonly peer?: Peer | undefined
   readonly send: (frame: DeviceFrame) => Effect.Effect<void, DeviceLost>
   readonly receive: Effect.Effect<FeederFrame, DeviceLost>
 }

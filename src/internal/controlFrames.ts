@@ -10,10 +10,10 @@ import type { MalformedFrame } from "./malformedFrame.ts"
 import { malformed } from "./malformedFrame.ts"
 
 /**
- * Most bytes of a control frame from a feeder, and from a device, whose reports list results. JSON takes many times its
- * length when it is read, so these are much less than what a batch may take.
+ * Most bytes of a control frame from a device, whose reports list results. JSON takes many times its length when it is
+ * read, so this is much less than what a batch may take. What a feeder sends is limited by the host, before it is cut.
  */
-export const controlBytes = { feeder: 1024 * 1024, device: 8 * 1024 * 1024 } as const
+export const deviceControlBytes = 8 * 1024 * 1024
 
 const encodeText = new TextEncoder()
 
@@ -88,10 +88,8 @@ const tagOf = (json: unknown): unknown =>
 
 const decode = <F>(
   body: Uint8Array,
-  frames: ReadonlyMap<string, Read<F>>,
-  most: number
+  frames: ReadonlyMap<string, Read<F>>
 ): Result.Result<F, MalformedFrame> => {
-  if (body.length > most) return malformed("length", `${body.length} bytes of a control frame, at most ${most}`)
   const json = Result.flatMap(textOf(body, "body"), parse)
   if (Result.isFailure(json)) return Result.fail(json.failure)
   const tag = tagOf(json.success)
@@ -107,8 +105,10 @@ const decode = <F>(
 /** Reads a control frame of a feeder. */
 export const decodeFeederControl = (
   body: Uint8Array
-): Result.Result<Exclude<FeederFrame, Batch>, MalformedFrame> => decode(body, feederFrames, controlBytes.feeder)
+): Result.Result<Exclude<FeederFrame, Batch>, MalformedFrame> => decode(body, feederFrames)
 
 /** Reads a control frame of a device. */
 export const decodeDeviceControl = (body: Uint8Array): Result.Result<DeviceFrame, MalformedFrame> =>
-  decode(body, deviceFrames, controlBytes.device)
+  body.length > deviceControlBytes
+    ? malformed("length", `${body.length} bytes of a control frame, at most ${deviceControlBytes}`)
+    : decode(body, deviceFrames)

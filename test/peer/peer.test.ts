@@ -119,7 +119,7 @@ describe("a device in Python", () => {
       const settings = { port, feed: "samples", columns, acknowledge: "processed", versions: [1, 1] }
       const peer = yield* Python.start("device", settings)
       yield* peer.printed("Up")
-      const once = Feed.make("samples", { element: Samples.element, delivery: "effectivelyOnce" })
+      const once = Feed.make("samples", { element: Samples.element, delivery: "atMostOnce" })
       const error = yield* Feeder.run(once, { source: samples(5), devices: [device] }).pipe(
         Effect.provide(SocketDevices.layer({ [device]: `tcp://127.0.0.1:${port}` })),
         Effect.flip
