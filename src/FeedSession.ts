@@ -70,6 +70,8 @@ export interface State<A> extends Outstanding.Outstanding<A> {
   readonly session: number
   /** Whether the device has answered the Hello of this session. */
   readonly welcomed: boolean
+  /** The version that is spoken on the link, once the device has answered. */
+  readonly version: number
   readonly keepTo: number
   /** The device's incarnation, once it is known, and the ones it replaced. */
   readonly device: string | undefined
@@ -173,6 +175,7 @@ export const make = <A>(config: Config<A>): State<A> => ({
   phase: "Idle",
   session: 1,
   welcomed: false,
+  version: versions[0],
   keepTo: 0,
   device: undefined,
   replaced: [],
@@ -314,9 +317,11 @@ export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
 }
 
 /** Version 1 knows no other delivery than `atLeastOnce`. */
+const oldest = <A>(state: State<A>): number => state.config.delivery === "atLeastOnce" ? versions[0] : 2
+
 const hello = <A>(state: State<A>): FeederFrame => ({
   _tag: "Hello",
-  versions: [state.config.delivery === "atLeastOnce" ? versions[0] : 2, versions[1]],
+  versions: [oldest(state), versions[1]],
   feed: state.config.feed,
   fingerprint: state.config.fingerprint,
   feeder: state.config.feeder,
@@ -340,7 +345,7 @@ const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> =>
   state.config.chunk(items.map((item) => item.element))
 
 const batch = <A>(state: State<A>, { elementBytes, first, items }: Parcel<A>, chunk: Chunk<A>): Output<A> => {
-  const ids = Outstanding.ids(items)
+  const ids = state.version < 2 ? undefined : Outstanding.ids(items)
   return {
     _tag: "Send",
     frame: {
@@ -360,7 +365,9 @@ const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> 
     case "Welcome":
       return welcome(state, frame, now)
     case "Progress": {
-      if (!state.welcomed || state.phase === "Opening") return fail(state, "invalid", "a Progress before the Welcome")
+      if (!state.welcomed || state.phase === "Opening") {
+        return fail(state, "invalid", "_tag: a Progress before the Welcome")
+      }
       const [next, outputs] = absorb(state, frame.progress, now)
       if (next.phase === "Failed") return [next, outputs]
       const [ended, more] = drain(next, now)
@@ -379,7 +386,7 @@ const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> 
 const refusedOne = <A>(state: State<A>, sequence: number, cause: string): Step<A> => {
   const item = Outstanding.at(state, sequence)
   if (item === undefined || state.config.acknowledge === "processed") {
-    return fail(state, "invalid", `it refuses sequence ${sequence}, of which it has not to say`)
+    return fail(state, "invalid", `Refused.sequence: ${sequence} is not one that it may refuse`)
   }
   // Elements are accepted in order: all before it are.
   const accepted = Math.max(state.progress.accepted, sequence - 1)
@@ -398,9 +405,12 @@ const refusedOne = <A>(state: State<A>, sequence: number, cause: string): Step<A
 }
 
 const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
-  if (frame.version < versions[0] || frame.version > versions[1]) {
-    return fail(state, "version", `it speaks version ${frame.version}, this feeder ${versions[0]} to ${versions[1]}`)
+  if (state.phase !== "Opening") return fail(state, "invalid", "_tag: a second Welcome on one link")
+  if (frame.version < oldest(state) || frame.version > versions[1]) {
+    return fail(state, "version", `it speaks version ${frame.version}, this feeder ${oldest(state)} to ${versions[1]}`)
   }
+  if (frame.limits.frameBytes < 1) return fail(state, "invalid", "Welcome.limits.frameBytes: it is 0")
+  if (frame.limits.elements < 1) return fail(state, "invalid", "Welcome.limits.elements: it is 0")
   if (state.replaced.includes(frame.device)) {
     return fail(
       state,
@@ -422,6 +432,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
     phase: "Live",
     device: frame.device,
     welcomed: true,
+    version: frame.version,
     limits: frame.limits,
     flushedAt: undefined
   }
@@ -467,12 +478,34 @@ const fresh = <A>(state: State<A>): State<A> => ({
 const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
   const known = state.progress
   if (report.report <= known.report) return [state, []]
-  if (report.accepted > state.sent || report.delivered > report.accepted || report.settled > report.delivered) {
-    return fail(state, "invalid", `it reports ${report.accepted} accepted of ${state.sent} sent`)
-  }
+  const wrong = wrongReport(state, report)
+  if (wrong !== undefined) return fail(state, "invalid", `progress.${wrong}`)
   const fenced = state.fenced + Math.max(0, (report.fenced ?? 0) - (known.fenced ?? 0))
   const heard = countAccepted({ ...state, progress: report, heardAt: now, fenced })
   return state.config.acknowledge === "accepted" ? acceptedUpTo(heard, known) : settledUpTo(heard)
+}
+
+/** The field of a report that no device sends so, and why. */
+const wrongReport = <A>(state: State<A>, report: Progress): string | undefined => {
+  const known = state.progress
+  const { above, accepted, carried, delivered, settled } = report
+  if (accepted > state.sent) return `accepted: it is ${accepted}, but ${state.sent} were sent`
+  if (delivered > accepted) return `delivered: it is ${delivered}, but ${accepted} were accepted`
+  if (settled > delivered) return `settled: it is ${settled}, but ${delivered} were handed out`
+  if (delivered < known.delivered) return `delivered: it is ${delivered}, but was ${known.delivered}`
+  if (settled < known.settled) return `settled: it is ${settled}, but was ${known.settled}`
+  if (state.config.acknowledge === "accepted") {
+    if (accepted < known.accepted) return `accepted: it is ${accepted}, but was ${known.accepted}`
+    if (carried > known.carried) return `carried: it is ${carried}, but ${known.carried} were kept`
+  }
+  let last = settled
+  for (const [i, { count, from }] of above.entries()) {
+    if (from <= last) return `above[${i}].from: it is ${from}, but ${last} is told of before it`
+    if (count < 1) return `above[${i}].count: it is 0`
+    last = from + count - 1
+    if (last > accepted) return `above[${i}].count: it settles sequence ${last}, but ${accepted} were accepted`
+  }
+  return undefined
 }
 
 const acknowledged = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Output<A>> =>
@@ -495,11 +528,6 @@ const acceptedUpTo = <A>(state: State<A>, known: Progress): Step<A> => {
 }
 
 const settledUpTo = <A>(state: State<A>): Step<A> => {
-  const beyond = state.progress.above.find((range) => range.from + range.count - 1 > state.sent)
-  if (beyond !== undefined) {
-    const sequence = beyond.from + beyond.count - 1
-    return fail(state, "invalid", `it settles sequence ${sequence} of ${state.sent} sent`)
-  }
   const [outstanding, settlement] = Outstanding.settle(state, state.progress)
   const { back, redelivered, rejected } = settlement
   const next: State<A> = {

@@ -31,7 +31,9 @@ export interface Place {
   readonly session: number
   readonly epoch: number
   readonly sequence: number
+  /** What it counts against the byte credit, and how much more than it may by that it takes. */
   readonly bytes: number
+  readonly excess?: number | undefined
 }
 
 /** A report that was sent and not echoed yet: what it said, and when. */
@@ -41,10 +43,14 @@ interface Sent {
   readonly accepted: number
 }
 
-/** A settled sequence that the watermark has not passed, and the first report that told of it. */
+/**
+ * A settled sequence that the watermark has not passed, the first report that told of it, and, if it was refused before it
+ * was queued, the bytes it counts.
+ */
 interface Settled {
   readonly result: Result
   readonly report: number
+  readonly refusedBytes: number
 }
 
 /**
@@ -60,6 +66,16 @@ export interface State {
   readonly acknowledge: Acknowledge
   readonly leaseMillis: number
   readonly link: number | undefined
+  /** The version that is spoken on the link. */
+  readonly version: number
+  /** The sequence that the next batch on the link begins with; none may come once `End` was said there. */
+  readonly next: number | undefined
+  /** The link on which the session lapsed, if it did: what is still on its way there comes for nothing. */
+  readonly lapsedOn: number | undefined
+  /** Up to where all was accepted when a report last said that a take collects. */
+  readonly collectedTo: number
+  /** By how many bytes what is queued is larger than it may be by what it counts. */
+  readonly excessBytes: number
   /** Elements accepted, handed out and kept from earlier sessions; `epoch` grows when accepted ones are let go. */
   readonly accepted: number
   readonly acceptedBytes: number
@@ -170,6 +186,11 @@ export const make = (feeder: string): State => ({
   acknowledge: "accepted",
   leaseMillis: 0,
   link: undefined,
+  version: versions[0],
+  next: undefined,
+  lapsedOn: undefined,
+  collectedTo: 0,
+  excessBytes: 0,
   accepted: 0,
   epoch: 0,
   delivered: 0,
@@ -254,9 +275,20 @@ export const verdict = (state: State, place: Place, now: number): "hand out" | "
 export const lapse = (state: State): State => ({
   ...state,
   accepted: state.delivered,
-  acceptedBytes: state.deliveredBytes,
+  // What was refused beyond comes again as well, and counts then.
+  acceptedBytes: state.deliveredBytes - refusedBeyond(state),
+  lapsedOn: state.link,
+  excessBytes: 0,
   epoch: state.epoch + 1
 })
+
+const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place): number => Math.max(0, excessBytes - excess)
+
+const refusedBeyond = ({ above, delivered }: State): number => {
+  let bytes = 0
+  for (const [sequence, { refusedBytes }] of above) if (sequence > delivered) bytes += refusedBytes
+  return bytes
+}
 
 /**
  * Notes that an element was handed out, and says whether it must be marked: the feeder does not know that it was
@@ -280,6 +312,7 @@ export const handOut = (state: State, place: Place, now: number): readonly [stat
     ...state,
     accepted: Math.max(state.accepted, place.sequence),
     acceptedBytes: Math.max(state.acceptedBytes, deliveredBytes),
+    excessBytes: lessExcess(state, place),
     delivered: place.sequence,
     deliveredBytes
   }
@@ -295,7 +328,8 @@ export const handOut = (state: State, place: Place, now: number): readonly [stat
 export const refuseInvalid = (state: State, place: Place, cause: string): State => {
   if (state.above.has(place.sequence) || place.sequence <= state.settled) return state
   const result: Result = { _tag: "Reject", cause, invalid: true }
-  return settle({ ...state, deliveredBytes: state.deliveredBytes + place.bytes }, place, 1, result)[0]
+  const deliveredBytes = state.deliveredBytes + place.bytes
+  return settle({ ...state, deliveredBytes, excessBytes: lessExcess(state, place) }, place, 1, result)[0]
 }
 
 /**
@@ -318,12 +352,12 @@ export const step = (state: State, input: Input, config: Config): Step => {
     case "Hello":
       return hello(state, input.frame, input.link, input.room, input.now, config)
     case "Received":
-      return input.link === state.link ? received(state, input.frame, input.link) : [state, [{
+      return input.link === state.link ? received(state, input.frame, input.link, config) : [state, [{
         _tag: "CloseLink",
         link: input.link
       }]]
     case "Lost":
-      return [input.link === state.link ? { ...state, link: undefined } : state, []]
+      return [unlinked(state, input.link), []]
     case "Settle":
       return settle(state, input.place, input.count, input.result)
     case "Report": {
@@ -344,6 +378,8 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
       `it speaks ${frame.versions.join(" to ")}, this device ${versions.join(" to ")}`
     )
   }
+  const wrong = wrongHello(frame, version)
+  if (wrong !== undefined) return violation(state, link, ...wrong)
   if (frame.incarnation < state.incarnation) {
     const [mine, newer] = [`${frame.feeder}#${frame.incarnation}`, `${state.feeder}#${state.incarnation}`]
     return refuse(link, state, "older feeder", `two feeders have one id: ${mine} and ${newer}; give each its own id`)
@@ -359,7 +395,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   const outputs: Array<Output> = state.link === undefined || state.link === link
     ? []
     : [{ _tag: "CloseLink", link: state.link }]
-  let next: State = { ...state, link }
+  let next: State = { ...state, link, version }
   if (frame.incarnation > state.incarnation) {
     // The feeder was started anew. What waits to be processed is its to give again; what was accepted is kept.
     if (state.acknowledge === "processed" && state.incarnation >= 0) {
@@ -382,7 +418,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
       carried: state.carried + Math.max(0, kept - state.delivered)
     }
   }
-  const [welcomed, progress] = report(next, room, now)
+  const [welcomed, progress] = report({ ...next, next: next.accepted + 1 }, room, now)
   outputs.push({
     _tag: "Send",
     link,
@@ -399,6 +435,18 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   return [welcomed, outputs]
 }
 
+/** The field of a Hello that no feeder sends so, and why; what is older than what is known has its own refusal. */
+const wrongHello = (frame: Hello, version: number): readonly [string, string] | undefined => {
+  const { acknowledge, delivery = "atLeastOnce", keepTo, leaseMillis, session } = frame
+  if (version < 2 && delivery !== "atLeastOnce") return ["Hello.delivery", `version ${version} knows no ${delivery}`]
+  if (leaseMillis < 1) return ["Hello.leaseMillis", "it is 0"]
+  if (session < 1) return ["Hello.session", "it is 0"]
+  if (keepTo > 0 && acknowledge === "processed") {
+    return ["Hello.keepTo", `it is ${keepTo}, but what is to be processed is not kept`]
+  }
+  return undefined
+}
+
 const begin = (state: State, frame: Hello): State => ({
   ...make(state.feeder),
   incarnation: frame.incarnation,
@@ -406,30 +454,36 @@ const begin = (state: State, frame: Hello): State => ({
   acknowledge: frame.acknowledge,
   leaseMillis: frame.leaseMillis,
   link: state.link,
+  version: state.version,
   report: state.report,
   fenced: state.fenced
 })
 
-const refuse = (link: number, state: State, reason: RefusedReason, detail: string): Step => [state, [
-  { _tag: "Send", link, frame: { _tag: "Refused", reason, detail, retry: false } },
+const refuse = (link: number, state: State, reason: RefusedReason, detail: string, retry = false): Step => [state, [
+  { _tag: "Send", link, frame: { _tag: "Refused", reason, detail, retry } },
   { _tag: "CloseLink", link }
 ]]
 
-const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number): Step => {
-  switch (frame._tag) {
-    case "Batch":
-      return batch(hear(state, frame.heard), frame, link)
-    case "Ping":
-      return [hear(state, frame.heard), []]
-    case "Flush":
-      return [{ ...hear(state, frame.heard), flushedTo: frame.last }, []]
-    case "End":
-      return frame.last < state.accepted
-        ? violation(state, link, `End at ${frame.last}, but ${state.accepted} were accepted`)
-        : [{ ...hear(state, frame.heard), last: frame.last }, []]
-    case "Bye":
-      return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
+/** A frame that no feeder sends: its field, and why. Nothing more is taken from that link. */
+const violation = (state: State, link: number, field: string, issue: string, retry = false): Step =>
+  refuse(link, unlinked(state, link), "invalid", `${field}: ${issue}`, retry)
+
+const unlinked = (state: State, link: number): State => state.link === link ? { ...state, link: undefined } : state
+
+const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number, config: Config): Step => {
+  if (frame._tag === "Bye") return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
+  if (frame.heard > state.report) {
+    return violation(state, link, "heard", `it is ${frame.heard}, but the last report was ${state.report}`)
   }
+  if (frame._tag === "Batch") return batch(hear(state, frame.heard), frame, link, config)
+  if (frame._tag === "Ping") return [hear(state, frame.heard), []]
+  if (state.next === undefined) return violation(state, link, "_tag", `${frame._tag} after End`)
+  if (frame.last !== state.next - 1) {
+    return violation(state, link, "last", `it is ${frame.last}, but ${state.next - 1} were sent`)
+  }
+  return frame._tag === "Flush"
+    ? [{ ...hear(state, frame.heard), flushedTo: frame.last }, []]
+    : [{ ...hear(state, frame.heard), last: frame.last, next: undefined }, []]
 }
 
 /** The feeder echoes a report: the lease counts from when that report, or the one kept before it, was sent. */
@@ -444,48 +498,84 @@ const hear = (state: State, heard: number): State => {
     confirmed: Math.max(state.confirmed, echoed.accepted),
     leaseUntil: Math.max(state.leaseUntil, echoed.at + state.leaseMillis)
   }
-  return passed({ ...next, settled: advance(next.settled, above, echoed.report) })
+  return passed({ ...next, settled: advance(next, above, echoed.report) })
 }
 
 /** Moves the watermark over what is done, and over other results once the feeder has heard of them. */
-const advance = (settled: number, above: Map<number, Settled>, heard: number): number => {
+const advance = ({ accepted, settled }: State, above: Map<number, Settled>, heard: number): number => {
   let watermark = settled
-  while (true) {
+  while (watermark < accepted) {
     const next = above.get(watermark + 1)
-    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) {
-      return watermark
-    }
+    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) break
     above.delete(++watermark)
   }
+  return watermark
 }
+
+/**
+ * A batch may be this many times larger than what it counts: a feeder may estimate how long its text is. And what is
+ * queued may be larger by a frame in all, since a feeder that sends again the end of a batch counts as it did for the
+ * whole, and does not see into every element.
+ */
+const estimate = 4
 
 /** The first element of a batch, from an index on, that is none by the Schema here. */
 const firstInvalid = ({ chunk: { invalid } }: Batch, from: number): number | undefined =>
   invalid === undefined ? undefined : [...invalid.keys()].filter((index) => index >= from).toSorted((a, b) => a - b)[0]
 
-const batch = (state: State, frame: Batch, link: number): Step => {
+const batch = (state: State, frame: Batch, link: number, config: Config): Step => {
   const count = frame.chunk.length
   const last = frame.first + count - 1
-  if (frame.runs.reduce((sum, run) => sum + run.count, 0) !== count) {
-    return violation(state, link, `the runs do not count the ${count} elements of the batch`)
+  const wrong = (field: string, issue: string, retry = false) => violation(state, link, field, issue, retry)
+  if (frame.ids !== undefined && state.version < 2) return wrong("kind", `version ${state.version} knows no ids`)
+  if (count < 1 || frame.runs.reduce((sum, run) => sum + run.count, 0) !== count) {
+    return wrong("runs", `they do not count the ${count} elements of the batch`)
   }
-  if (last > state.creditTo) return violation(state, link, `sequence ${last} is beyond the credit of ${state.creditTo}`)
-  if (frame.first > state.accepted + 1) return [state, [{ _tag: "CloseLink", link }]]
-  if (last <= state.accepted) return [state, []]
+  if (frame.ids !== undefined && frame.ids.length !== count) {
+    return wrong("ids", `there are ${frame.ids.length} for ${count} elements`)
+  }
+  if (state.next === undefined) return wrong("first", "a batch after End")
+  // The link keeps the order, so that this is a bug of the feeder, or of what is between. It may try again.
+  if (frame.first !== state.next) return wrong("first", `it is ${frame.first}, expected ${state.next}`, true)
+  if (last > state.creditTo) return wrong("first", `sequence ${last} is beyond the credit of ${state.creditTo}`)
+  if (frame.first > state.accepted + 1) {
+    // It was on its way when the session lapsed: the feeder sends it again on its next link.
+    return state.lapsedOn === link
+      ? [unlinked(state, link), [{ _tag: "CloseLink", link }]]
+      : wrong("first", `it is ${frame.first}, but ${state.accepted} were accepted`, true)
+  }
+  const next: State = { ...state, next: last + 1 }
+  if (last <= state.accepted) return [next, []]
+  const added = last - state.accepted
+  const acceptedBytes = state.acceptedBytes + added * frame.elementBytes
+  const isAlone = added === 1 && (state.accepted === state.delivered || state.accepted === state.collectedTo)
+  if (acceptedBytes > state.creditBytesTo && !isAlone) {
+    return wrong("elementBytes", `${acceptedBytes} bytes are beyond the credit of ${state.creditBytesTo}`)
+  }
+  const excess = Math.max(0, frame.chunk.byteLength - estimate * count * frame.elementBytes)
+  if (state.excessBytes + excess > config.frameBytes) {
+    return wrong("elementBytes", `it is ${frame.elementBytes}, but ${count} elements take ${frame.chunk.byteLength}`)
+  }
   const from = state.accepted - frame.first + 1
   const first: Place = {
     incarnation: state.incarnation,
     session: state.session,
     epoch: state.epoch,
     sequence: state.accepted + 1,
-    bytes: frame.elementBytes
+    bytes: frame.elementBytes,
+    ...(excess > 0 ? { excess: excess / count } : {})
   }
   // What is accepted is acknowledged: of an element that is none nothing after it can be. To be processed, each is
   // settled by itself.
   const refused = state.acknowledge === "accepted" ? firstInvalid(frame, from) : undefined
   const accepted = refused === undefined ? last : frame.first + refused - 1
-  const acceptedBytes = state.acceptedBytes + (accepted - state.accepted) * frame.elementBytes
-  const next: State = { ...state, accepted, acceptedBytes, flushedTo: undefined }
+  const admitted: State = {
+    ...next,
+    accepted,
+    acceptedBytes: state.acceptedBytes + (accepted - state.accepted) * frame.elementBytes,
+    excessBytes: state.excessBytes + excess * (accepted - state.accepted) / count,
+    flushedTo: undefined
+  }
   const outputs: Array<Output> = accepted > state.accepted
     ? [{ _tag: "Admit", batch: frame, from, to: accepted - frame.first + 1, first }]
     : []
@@ -499,20 +589,22 @@ const batch = (state: State, frame: Batch, link: number): Step => {
       },
       { _tag: "CloseLink", link }
     )
+    return [unlinked(admitted, link), outputs]
   }
-  return [next, outputs]
+  return [admitted, outputs]
 }
-
-const violation = (state: State, link: number, detail: string): Step => refuse(link, state, "invalid", detail)
 
 const settle = (state: State, place: Place, count: number, result: Result): Step => {
   if (!isCurrent(state, place)) return [{ ...state, fenced: state.fenced + count }, []]
   const above = new Map(state.above)
   for (let i = 0; i < count; i++) {
     const sequence = place.sequence + i
-    if (sequence > state.settled && !above.has(sequence)) above.set(sequence, { result, report: 0 })
+    if (sequence > state.settled && !above.has(sequence)) {
+      const refusedBytes = result._tag === "Reject" && result.invalid === true ? place.bytes : 0
+      above.set(sequence, { result, report: 0, refusedBytes })
+    }
   }
-  return [passed({ ...state, above, settled: advance(state.settled, above, 0) }), []]
+  return [passed({ ...state, above, settled: advance(state, above, 0) }), []]
 }
 
 /** What was refused before it was queued is passed when all before it is settled. */
@@ -528,15 +620,17 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
   )
+  const [told, toldTo] = ranges(state)
   const above = new Map<number, Settled>()
   for (const [sequence, settled] of state.above) {
-    above.set(sequence, settled.report === 0 ? { ...settled, report: number } : settled)
+    above.set(sequence, settled.report === 0 && sequence <= toldTo ? { ...settled, report: number } : settled)
   }
   const next: State = {
     ...state,
     report: number,
     above,
     creditTo,
+    collectedTo: room.collecting ? state.accepted : state.collectedTo,
     creditBytesTo: Math.max(
       state.creditBytesTo,
       (room.collecting ? state.acceptedBytes : state.deliveredBytes) + room.bytes
@@ -551,7 +645,7 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     delivered: next.delivered,
     carried: next.carried,
     settled: next.settled,
-    above: ranges(above),
+    above: told,
     creditTo: next.creditTo,
     creditBytesTo: next.creditBytesTo,
     ...(room.collecting ? { collecting: true } : {}),
@@ -560,15 +654,29 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
   }]
 }
 
-const ranges = (above: ReadonlyMap<number, Settled>): Progress["above"] => {
+/** Most that one report tells: ranges, and characters of causes. What is beyond is told once this is known. */
+const toldRanges = 4096
+const toldText = 524_288
+
+/**
+ * What is settled above the watermark, and up to which sequence it is told. What was refused, and was let go of with the
+ * rest, is told when it has come again.
+ */
+const ranges = ({ above, accepted }: State): readonly [Progress["above"], toldTo: number] => {
   const all: Array<{ from: number; count: number; result: Result }> = []
+  let text = 0
   for (const sequence of [...above.keys()].toSorted((a, b) => a - b)) {
+    if (sequence > accepted) break
     const result = above.get(sequence)?.result ?? done
     const last = all.at(-1)
     if (last !== undefined && last.from + last.count === sequence && sameResult(last.result, result)) last.count++
-    else all.push({ from: sequence, count: 1, result })
+    else {
+      text += result._tag === "Done" ? 0 : result.cause.length
+      if (all.length === toldRanges || (text > toldText && all.length > 0)) return [all, sequence - 1]
+      all.push({ from: sequence, count: 1, result })
+    }
   }
-  return all
+  return [all, accepted]
 }
 
 const sameResult = (a: Result, b: Result): boolean =>

@@ -237,7 +237,7 @@ export type FeederFrame = Hello | Batch | typeof Ping.Type | typeof Flush.Type |
  */
 export const Welcome = Schema.TaggedStruct("Welcome", {
   version: Schema.Natural,
-  device: Schema.String,
+  device: Name,
   durable: Schema.Boolean,
   capacity: Schema.Natural,
   limits: Schema.Struct({ frameBytes: Schema.Natural, elements: Schema.Natural }),
@@ -251,7 +251,7 @@ export const Welcome = Schema.TaggedStruct("Welcome", {
 export type Welcome = typeof Welcome.Type
 
 /**
- * Why a device refuses a feeder.
+ * Why a device refuses a feeder. `other` stands for a reason that only a later version knows; the detail begins with it.
  *
  * @category protocol
  * @since 0.1.0
@@ -269,7 +269,8 @@ export const RefusedReason = Schema.Literals([
   "unauthenticated",
   "unauthorized",
   "busy",
-  "invalid"
+  "invalid",
+  "other"
 ])
 
 /**

@@ -211,7 +211,7 @@ describe("what a device takes of feeders", () => {
         assert.deepStrictEqual(yield* hail(undefined, { leaseMillis }, { limits: { lease: "1 second" } }), {
           _tag: "Refused",
           reason: "invalid",
-          detail: `leaseMillis: it is ${leaseMillis}, and may be 1 to 1000`,
+          detail: `Hello.leaseMillis: it is ${leaseMillis}, and may be 1 to 1000`,
           retry: false
         })
       }))

@@ -225,6 +225,100 @@ describe("FeedSession", () => {
     assert.include(failed.detail, "device-b")
   })
 
+  describe("fails at what no device says, by its field", () => {
+    const detailOf = (state: FeedSession.State<string>, frame: DeviceFrame) => {
+      const failed = only(play(state, frameOf(frame, 5)).outputs, "Failed")
+      assert.strictEqual(failed.reason, "invalid")
+      return failed.detail
+    }
+    const detailOfReport = (state: FeedSession.State<string>, facts: Partial<Progress>) =>
+      detailOf(state, { _tag: "Progress", progress: progress({ report: 9, ...facts }) })
+    const done = { _tag: "Done" } as const
+    const three = (acknowledge?: Acknowledge) =>
+      play(
+        live(acknowledge),
+        { _tag: "Push", items: items("a", "b", "c") },
+        reportOf(3, { report: 2, accepted: 2, delivered: 2 })
+      ).state
+
+    it("in a report", () => {
+      const read = (facts: Partial<Progress>) => detailOfReport(three(), facts)
+      assert.strictEqual(read({ accepted: 4 }), "progress.accepted: it is 4, but 3 were sent")
+      assert.strictEqual(read({ accepted: 2, delivered: 3 }), "progress.delivered: it is 3, but 2 were accepted")
+      assert.strictEqual(
+        read({ accepted: 2, delivered: 2, settled: 3 }),
+        "progress.settled: it is 3, but 2 were handed out"
+      )
+      assert.strictEqual(read({ accepted: 2, delivered: 1 }), "progress.delivered: it is 1, but was 2")
+      const above = (...ranges: ReadonlyArray<readonly [number, number]>) =>
+        read({
+          accepted: 3,
+          delivered: 3,
+          settled: 1,
+          above: ranges.map(([from, count]) => ({ from, count, result: done }))
+        })
+      assert.strictEqual(above([1, 1]), "progress.above[0].from: it is 1, but 1 is told of before it")
+      assert.strictEqual(above([3, 1], [2, 1]), "progress.above[1].from: it is 2, but 3 is told of before it")
+      assert.strictEqual(above([2, 0]), "progress.above[0].count: it is 0")
+      assert.strictEqual(
+        above([2, 1000]),
+        "progress.above[0].count: it settles sequence 1001, but 3 were accepted"
+      )
+    })
+
+    it("in a report of a feed that is acknowledged as accepted", () => {
+      const read = (facts: Partial<Progress>) => detailOfReport(three("accepted"), facts)
+      assert.strictEqual(read({ accepted: 1, delivered: 1 }), "progress.delivered: it is 1, but was 2")
+      assert.strictEqual(
+        read({ accepted: 2, delivered: 2, carried: 1 }),
+        "progress.carried: it is 1, but 0 were kept"
+      )
+      const held = play(three("accepted"), reportOf(4, { report: 3, accepted: 3, delivered: 2 })).state
+      assert.strictEqual(
+        detailOfReport(held, { accepted: 2, delivered: 2 }),
+        "progress.accepted: it is 2, but was 3"
+      )
+    })
+
+    it("in a Welcome, or one too many", () => {
+      const opening = play(make(), { _tag: "Opened", now: 0 }).state
+      const frame = welcome("device-a", { report: 1 })
+      const read = (limits: Welcome["limits"]) => detailOf(opening, { ...frame, limits })
+      assert.strictEqual(read({ frameBytes: 0, elements: 1 }), "Welcome.limits.frameBytes: it is 0")
+      assert.strictEqual(read({ frameBytes: 1, elements: 0 }), "Welcome.limits.elements: it is 0")
+      assert.strictEqual(
+        detailOf(live(), welcome("device-a", { report: 2 })),
+        "_tag: a second Welcome on one link"
+      )
+      assert.strictEqual(
+        detailOf(opening, { _tag: "Progress", progress: progress({ report: 1 }) }),
+        "_tag: a Progress before the Welcome"
+      )
+    })
+  })
+
+  it("sends ids to a device of version 2 only", () => {
+    const idsOf = (version: number) => {
+      const opened = play(
+        make(),
+        { _tag: "Opened", now: 0 },
+        frameOf({ ...welcome("device-a", { report: 1 }), version }, 1)
+      )
+      const push = { _tag: "Push", items: items("a").map((item) => ({ ...item, id: "x" })) } as const
+      return only(sent(play(opened.state, push).outputs), "Batch").ids
+    }
+    assert.deepStrictEqual(idsOf(2), ["x"])
+    assert.isUndefined(idsOf(1))
+  })
+
+  it("takes no version that it did not offer", () => {
+    const once = FeedSession.make({ ...make().config, delivery: "effectivelyOnce" })
+    const { outputs } = play(once, { _tag: "Opened", now: 0 }, frameOf(welcome("device-a", { report: 1 }), 1))
+    assert.deepStrictEqual(only(sent(outputs), "Hello").versions, [2, 2])
+    const failed = only(outputs, "Failed")
+    assert.deepStrictEqual([failed.reason, failed.detail], ["version", "it speaks version 1, this feeder 2 to 2"])
+  })
+
   it("refuses a version it does not speak, naming both", () => {
     const { outputs } = play(make(), { _tag: "Opened", now: 0 }, {
       _tag: "Received",

@@ -117,17 +117,153 @@ describe("HostSession", () => {
   })
 
   it("drops what it has accepted already", () => {
-    const first = play(welcomed(), from(batchOf(1, 3, 1)))
-    const admitted = play(first.state, from(batchOf(2, 4, 1))).outputs
+    // What a take had in hand when the session lapsed is handed out after the feeder was welcomed again.
+    const lapsed = HostSession.lapse(play(welcomed(), from(batchOf(1, 3, 1))).state)
+    const [handed] = HostSession.handOut(play(lapsed, hello({}, 2)).state, place(1), 1)
+    const [state] = HostSession.handOut(handed, place(2), 1)
+    const admitted = play(state, from(batchOf(1, 3, 1), 2)).outputs
     assert.deepStrictEqual(admitted.map((output) => output._tag === "Admit" && [output.from, output.first.sequence]), [[
       2,
-      4
+      3
     ]])
-    assert.deepStrictEqual(play(first.state, from(batchOf(1, 3, 1))).outputs, [])
+    const [all] = HostSession.handOut(state, place(3), 1)
+    assert.deepStrictEqual(play(all, from(batchOf(1, 3, 1), 2)).outputs, [])
   })
 
-  it("closes the link at a gap", () => {
-    assert.deepStrictEqual(play(welcomed(), from(batchOf(2, 1, 1))).outputs, [{ _tag: "CloseLink", link: 1 }])
+  it("refuses what does not follow the batch before it on the link, for now", () => {
+    const first = play(welcomed(), from(batchOf(1, 3, 1))).state
+    const cases: ReadonlyArray<[HostSession.State, Batch, number, number]> = [
+      [welcomed(), batchOf(2, 1, 1), 2, 1],
+      [first, batchOf(1, 3, 1), 1, 4],
+      [first, batchOf(6, 1, 1), 6, 4]
+    ]
+    for (const [state, frame, got, expected] of cases) {
+      const { outputs } = play(state, from(frame))
+      assert.deepStrictEqual(refusal(outputs), {
+        _tag: "Refused",
+        reason: "invalid",
+        detail: `first: it is ${got}, expected ${expected}`,
+        retry: true
+      })
+      assert.deepStrictEqual(outputs.at(-1), { _tag: "CloseLink", link: 1 })
+    }
+  })
+
+  it("closes the link at what was on its way when the session lapsed", () => {
+    const lapsed = HostSession.lapse(play(welcomed(), from(batchOf(1, 3, 1))).state)
+    const late = play(lapsed, from(batchOf(4, 2, 1)), from(batchOf(6, 1, 1)))
+    assert.deepStrictEqual(late.outputs, [{ _tag: "CloseLink", link: 1 }, { _tag: "CloseLink", link: 1 }])
+    assert.strictEqual(late.state.accepted, 0)
+  })
+
+  describe("refuses what no feeder says, by its field", () => {
+    const detailOf = (state: HostSession.State, input: HostSession.Input) => {
+      const { outputs } = play(state, input)
+      const refused = refusal(outputs)
+      assert.deepStrictEqual([refused.reason, refused.retry, outputs.at(-1)?._tag], ["invalid", false, "CloseLink"])
+      return refused.detail
+    }
+    const unknown = HostSession.make("feeder-1")
+    const held = play(welcomed(), from(batchOf(1, 3, 1))).state
+    const ended = play(held, from({ _tag: "End", last: 3, heard: 1 })).state
+
+    it("in a Hello", () => {
+      const read = (facts: Partial<Hello>) => detailOf(unknown, hello(facts))
+      assert.strictEqual(read({ leaseMillis: 0 }), "Hello.leaseMillis: it is 0")
+      assert.strictEqual(read({ session: 0 }), "Hello.session: it is 0")
+      assert.strictEqual(read({ keepTo: 2 }), "Hello.keepTo: it is 2, but what is to be processed is not kept")
+      assert.strictEqual(read({ delivery: "atMostOnce" }), "Hello.delivery: version 1 knows no atMostOnce")
+      assert.strictEqual(play(unknown, hello({ versions: [2, 2], delivery: "atMostOnce" })).state.version, 2)
+    })
+
+    it("in numbers of what was heard and sent", () => {
+      assert.strictEqual(
+        detailOf(held, from({ _tag: "Ping", heard: 2 })),
+        "heard: it is 2, but the last report was 1"
+      )
+      assert.strictEqual(detailOf(held, from(batchOf(4, 1, 9))), "heard: it is 9, but the last report was 1")
+      for (const last of [2, 4]) {
+        assert.strictEqual(
+          detailOf(held, from({ _tag: "Flush", last, heard: 1 })),
+          `last: it is ${last}, but 3 were sent`
+        )
+        assert.strictEqual(
+          detailOf(held, from({ _tag: "End", last, heard: 1 })),
+          `last: it is ${last}, but 3 were sent`
+        )
+      }
+      assert.strictEqual(detailOf(ended, from(batchOf(4, 1, 1))), "first: a batch after End")
+      assert.strictEqual(detailOf(ended, from({ _tag: "End", last: 3, heard: 1 })), "_tag: End after End")
+    })
+
+    it("in a batch", () => {
+      const ids = ["a", "b", "c"]
+      const runs = [{ ordinal: 0, count: 2, attempt: 1 }]
+      const two = play(unknown, hello({ versions: [1, 2] })).state
+      assert.strictEqual(detailOf(welcomed(), from({ ...batchOf(1, 3, 1), ids })), "kind: version 1 knows no ids")
+      assert.deepStrictEqual(play(two, from({ ...batchOf(1, 3, 1), ids })).tags, ["Admit"])
+      assert.strictEqual(detailOf(two, from({ ...batchOf(1, 2, 1), ids })), "ids: there are 3 for 2 elements")
+      assert.strictEqual(
+        detailOf(two, from({ ...batchOf(1, 3, 1), runs })),
+        "runs: they do not count the 3 elements of the batch"
+      )
+    })
+
+    it("in the bytes it counts", () => {
+      const more = (count: number, elementBytes: number) => from({ ...batchOf(1, count, 1), elementBytes })
+      assert.strictEqual(
+        detailOf(welcomed(), more(2, 501)),
+        "elementBytes: 1002 bytes are beyond the credit of 1000"
+      )
+      // One alone may be larger when nothing waits here, or when a take has all that is queued.
+      assert.deepStrictEqual(play(welcomed(), more(1, 5000)).tags, ["Admit"])
+      const second: HostSession.Input = from({ ...batchOf(2, 1, 1), elementBytes: 5000 })
+      const one = play(welcomed(), more(1, 8)).state
+      assert.match(detailOf(one, second), /^elementBytes: 5008 bytes/)
+      const collecting = { ...report(1), room: { ...room, collecting: true } }
+      assert.deepStrictEqual(play(one, collecting, second).tags, ["Send", "Admit"])
+    })
+
+    it("in the bytes it does not count", () => {
+      const large = (first: number, byteLength: number, elementBytes: number) => {
+        const frame = batchOf(first, 1, 1)
+        const { columns, elements, length } = frame.chunk
+        return from({ ...frame, elementBytes, chunk: { columns, elements, length, byteLength } })
+      }
+      const wide = play(unknown, { _tag: "Hello", frame: helloOf(), link: 1, room: { ...room, bytes: 1e9 }, now: 0 })
+      assert.deepStrictEqual(play(wide.state, large(1, 40e6, 10e6)).tags, ["Admit"])
+      // What waits may be larger by what a frame may take.
+      const more = { ...wide.state, creditTo: 20 }
+      assert.strictEqual(
+        detailOf(more, large(1, 1e6 + 1, 0)),
+        "elementBytes: it is 0, but 1 elements take 1000001"
+      )
+      const { outputs, state } = play(more, large(1, 6e5, 0))
+      assert.match(detailOf(state, large(2, 6e5, 0)), /^elementBytes/)
+      const admitted = outputs.find((output) => output._tag === "Admit")
+      const [handed] = HostSession.handOut(state, admitted!.first, 0)
+      assert.deepStrictEqual(play(handed, large(2, 6e5, 0)).tags, ["Admit"])
+    })
+  })
+
+  it("tells in one report no more than a frame takes, and the rest once that is known", () => {
+    const wide = { ...room, elements: 5000, unsettled: 5000 }
+    let { state } = play(HostSession.make("feeder-1"), { _tag: "Hello", frame: helloOf(), link: 1, room: wide, now: 0 })
+    state = { ...state, creditBytesTo: 1e9 }
+    state = play(state, from(batchOf(1, 4500, 1))).state
+    for (let i = 1; i <= 4500; i++) {
+      state = HostSession.handOut(state, place(i), 1)[0]
+      const result = { _tag: "Reject" as const, cause: `no ${i}` }
+      state = play(state, { _tag: "Settle", place: place(i), count: 1, result }).state
+    }
+    const above = (told: HostSession.State) => {
+      const { outputs, state } = play(told, report(1))
+      return { state, above: only(frames(outputs), "Progress").progress.above }
+    }
+    const first = above(state)
+    assert.deepStrictEqual([first.above.length, first.above.at(-1)?.from], [4096, 4096])
+    const second = above(play(first.state, from({ _tag: "Ping", heard: 2 })).state)
+    assert.deepStrictEqual([second.above.length, second.above[0]?.from], [404, 4097])
   })
 
   it("refuses what is beyond the credit", () => {
@@ -153,8 +289,22 @@ describe("HostSession", () => {
     const lapsed = HostSession.lapse(HostSession.handOut(held, place(1), 10)[0])
     assert.deepStrictEqual([lapsed.accepted, lapsed.delivered], [1, 1])
     assert.strictEqual(HostSession.verdict(lapsed, place(2), 10), "drop")
-    const again = play(lapsed, from(batchOf(2, 2, 1))).state
+    const again = play(lapsed, hello({}, 2, 10), from(batchOf(2, 2, 1), 2)).state
     assert.strictEqual(HostSession.verdict(again, place(2, { epoch: 1 }), 10), "hand out")
+  })
+
+  it("tells of what it refused and let go of only when it has come again, and counts its bytes once", () => {
+    const held = play(welcomed(), from(batchOf(1, 3, 1))).state
+    const refused = HostSession.refuseInvalid(HostSession.handOut(held, place(1), 10)[0], place(2), "id: too large")
+    const lapsed = HostSession.lapse(refused)
+    assert.deepStrictEqual([lapsed.accepted, lapsed.acceptedBytes], [1, 8])
+    const settled = play(lapsed, hello({}, 2, 10), { _tag: "Settle", place: place(1), count: 1, result: done }).state
+    const before = only(frames(play(settled, report(11)).outputs), "Progress").progress
+    assert.deepStrictEqual([before.accepted, before.delivered, before.settled, before.above], [1, 1, 1, []])
+    const again = play(settled, from(batchOf(2, 2, 1), 2)).state
+    assert.strictEqual(again.acceptedBytes, 24)
+    const progress = only(frames(play(again, report(12)).outputs), "Progress").progress
+    assert.deepStrictEqual(progress.above.map(({ count, from }) => [from, count]), [[2, 1]])
   })
 
   it("goes on handing out accepted elements after the lease, and marks what the feeder may not know of", () => {
@@ -259,7 +409,8 @@ describe("HostSession", () => {
     it("grants no bytes twice for what it let go of and was sent again", () => {
       const lapsed = HostSession.lapse(play(narrow, from(batchOf(1, 2, 1))).state)
       assert.strictEqual(told(lapsed, { collecting: true }).creditBytesTo, 16)
-      const { state } = play(lapsed, from(batchOf(1, 2, 1)))
+      const again: HostSession.Input = { _tag: "Hello", frame: helloOf(), link: 2, room: window, now: 3 }
+      const { state } = play(lapsed, again, from(batchOf(1, 2, 1), 2))
       assert.strictEqual(told(state, { collecting: true }).creditBytesTo, 32)
     })
 

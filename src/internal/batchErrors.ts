@@ -59,6 +59,14 @@ export const refuse = (field: string, issue: string): never => {
   throw new MalformedBatch({ field, issue })
 }
 
+/** For how many elements of a batch it is said why they are none: to say it takes long, and a stranger may send a million. */
+const explained = 64
+
+/** Marks an element that does not pass the checks of the Schema. */
+export const mark = (invalid: Map<number, string>, index: number, why: () => string): void => {
+  invalid.set(index, invalid.size < explained ? why() : "it does not pass the checks of the schema")
+}
+
 /** A message with its place in front. */
 export const atPath = (path: ReadonlyArray<PropertyKey>, message: string): string => {
   const place = path.map(String).join(".")

@@ -3,7 +3,7 @@ import type { Chunk, Column, Limits } from "../BatchCodec.ts"
 import { align, viewOf } from "./batchBuffers.ts"
 import { Batch } from "./batchChunk.ts"
 import { unpack } from "./batchColumns.ts"
-import { refuse } from "./batchErrors.ts"
+import { mark, refuse } from "./batchErrors.ts"
 import { columnCount, explain, type Layout, type Leaf, passes } from "./batchLayout.ts"
 import { readRest } from "./batchRest.ts"
 import { readText } from "./batchText.ts"
@@ -85,6 +85,6 @@ const readChecks = (
   for (let i = 0; i < values.length; i++) {
     if (invalid?.has(i) === true || passes(filters, values[i], ast)) continue
     if (invalid === undefined) refuse(name, `element ${i}: ${explain(ast, values[i])}`)
-    else invalid.set(i, `${name === "" ? "" : `${name}: `}${explain(ast, values[i])}`)
+    else mark(invalid, i, () => `${name === "" ? "" : `${name}: `}${explain(ast, values[i])}`)
   }
 }

@@ -5,7 +5,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import type { Column } from "../BatchCodec.ts"
-import { attempt, ElementInvalid, inLine, refuse } from "./batchErrors.ts"
+import { attempt, ElementInvalid, inLine, mark, refuse } from "./batchErrors.ts"
 import { decoder, encoder, isWellFormed } from "./batchText.ts"
 
 /** The column of all that has none of its own: some fields of a struct, or whole elements. */
@@ -104,7 +104,7 @@ const readUnchecked = (rest: Rest, bytes: Uint8Array, issue: string, invalid: Ma
   const rows = Result.getOrElse(attempt(() => rest.decodeUnchecked(bytes)), () => refuse(rest.name, issue))
   const known = invalid.size
   rows.forEach((row, i) => {
-    if (!invalid.has(i) && !rest.accepts(row)) invalid.set(i, `${rest.name}: ${rest.explain(row)}`)
+    if (!invalid.has(i) && !rest.accepts(row)) mark(invalid, i, () => `${rest.name}: ${rest.explain(row)}`)
   })
   return invalid.size > known ? rows : refuse(rest.name, issue)
 }

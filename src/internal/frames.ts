@@ -8,40 +8,28 @@
  * u32, and the text, UTF-8, padded with zeros to a multiple of 8.
  */
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type { Batch, DeviceFrame, FeederFrame, FeedInfo, Run } from "../RemoteDevices.ts"
-import { Bye, End, Flush, Hello, Leaving, Ping, Refused, Report, Welcome } from "../RemoteDevices.ts"
 import { align } from "./batchBuffers.ts"
+import { decodeDeviceControl, decodeFeederControl, encodeControl, textOf } from "./controlFrames.ts"
+import { malformed, MalformedFrame } from "./malformedFrame.ts"
 
-/** Bytes that are not a frame of the protocol. */
-export class MalformedFrame extends Schema.Error<MalformedFrame>("~effect-feeder/internal/frames/MalformedFrame")({
-  _tag: Schema.tag("MalformedFrame"),
-  issue: Schema.String
-}) {
-  override get message(): string {
-    return `malformed frame: ${this.issue}; the peer does not speak this protocol, or its bytes were damaged`
-  }
-}
+export { MalformedFrame }
 
 const headerBytes = 8
 const batchHeaderBytes = 24
 const runBytes = 16
 
-const encodeText = new TextEncoder()
+/** The longest id of an element, in bytes of UTF-8. */
+const idBytes = 4096
 
-const feederControl = Schema.fromJsonString(Schema.Union([Hello, Ping, Flush, End, Bye]))
-const deviceControl = Schema.fromJsonString(Schema.Union([Welcome, Refused, Report, Leaving]))
-const decodeFeederControl = Schema.decodeUnknownResult(feederControl)
-const decodeDeviceControl = Schema.decodeUnknownResult(deviceControl)
+const encodeText = new TextEncoder()
 
 const header = (bytes: Uint8Array, length: number, kind: number): void => {
   new DataView(bytes.buffer, bytes.byteOffset).setUint32(0, length, true)
   bytes[4] = kind
 }
 
-/** A control frame as bytes. */
-const encodeControl = (frame: DeviceFrame | Exclude<FeederFrame, Batch>): readonly [Uint8Array] => {
-  const body = encodeText.encode(JSON.stringify(frame))
+const control = (body: Uint8Array): readonly [Uint8Array] => {
   const bytes = new Uint8Array(headerBytes + body.length)
   header(bytes, body.length, 0)
   bytes.set(body, headerBytes)
@@ -89,10 +77,10 @@ export const encodeFeederFrame = (
   frame: FeederFrame,
   feed: FeedInfo
 ): readonly [Uint8Array, ...Array<Uint8Array>] =>
-  frame._tag === "Batch" ? encodeBatch(frame, feed) : encodeControl(frame)
+  frame._tag === "Batch" ? encodeBatch(frame, feed) : control(encodeControl(frame))
 
 /** A device's frame as bytes. */
-export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => encodeControl(frame)
+export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => control(encodeControl(frame))
 
 /** A frame that was cut out of a stream of bytes. */
 export interface RawFrame {
@@ -129,12 +117,12 @@ export const makeCutter = (limits: { readonly frameBytes: number; readonly contr
         length = view.getUint32(0, true)
         const kind = head[4]!
         if (kind > 2 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
-          return Result.fail(new MalformedFrame({ issue: `kind ${kind} is unknown` }))
+          return Result.fail(new MalformedFrame({ field: "kind", issue: `kind ${kind} is unknown` }))
         }
         const limit = kind === 0 ? limits.controlBytes ?? limits.frameBytes : limits.frameBytes
         if (length > limit) {
           const issue = `length ${length} is over the limit of ${limit} bytes`
-          return Result.fail(new MalformedFrame({ issue }))
+          return Result.fail(new MalformedFrame({ field: "length", issue }))
         }
         body = new Uint8Array(Math.min(length, Math.max(claimBytes, claimTimes * (bytes.length - at))))
         bodyLength = 0
@@ -158,22 +146,9 @@ export const makeCutter = (limits: { readonly frameBytes: number; readonly contr
   }
 }
 
-const malformed = <A>(result: Result.Result<A, { readonly message: string }>): Result.Result<A, MalformedFrame> =>
-  Result.mapError(result, (error) => new MalformedFrame({ issue: error.message }))
-
-const text = new TextDecoder("utf-8", { fatal: true })
-
-const textOf = (body: Uint8Array, what: string): Result.Result<string, MalformedFrame> =>
-  Result.try({
-    try: () => text.decode(body),
-    catch: () => new MalformedFrame({ issue: `${what} is not UTF-8` })
-  })
-
 /** Reads a device's frame. */
 export const decodeDeviceFrame = (raw: RawFrame): Result.Result<DeviceFrame, MalformedFrame> =>
-  raw.kind === 0
-    ? Result.flatMap(textOf(raw.body, "a control frame"), (json) => malformed(decodeDeviceControl(json)))
-    : Result.fail(new MalformedFrame({ issue: "a device sends no batches" }))
+  raw.kind === 0 ? decodeDeviceControl(raw.body) : malformed("kind", "a device sends no batches")
 
 /** Reads a feeder's frame. `feed` is the one its Hello named, once it is known. */
 export const decodeFeederFrame = (
@@ -181,37 +156,8 @@ export const decodeFeederFrame = (
   feed: FeedInfo | undefined,
   limits: { readonly elements: number; readonly stringBytes?: number | undefined }
 ): Result.Result<FeederFrame, MalformedFrame> => {
-  if (raw.kind === 0) {
-    return Result.flatMap(textOf(raw.body, "a control frame"), (json) => malformed(decodeFeederControl(json)))
-  }
-  return feed === undefined
-    ? Result.fail(new MalformedFrame({ issue: "a batch came before a Hello" }))
-    : decodeBatch(raw, feed, limits)
-}
-
-const decodeIds = (bytes: Uint8Array, count: number): Result.Result<DecodedIds, MalformedFrame> => {
-  const fail = (issue: string) => Result.fail(new MalformedFrame({ issue }))
-  const textAt = 4 + 4 * count
-  if (bytes.length < textAt) return fail("its ids are shorter than their table")
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  const length = view.getUint32(0, true)
-  const end = align(textAt + length)
-  if (end > bytes.length) return fail(`its ids announce ${length} bytes of text`)
-  const ids: Array<string> = []
-  let from = 0
-  for (let i = 0; i < count; i++) {
-    const to = view.getUint32(4 + 4 * i, true)
-    if (to < from || to > length) return fail(`id ${i} ends at ${to}`)
-    const id = textOf(bytes.subarray(textAt + from, textAt + to), `id ${i}`)
-    if (Result.isFailure(id)) return Result.fail(id.failure)
-    ids.push(id.success)
-    from = to
-  }
-  if (from !== length) return fail(`${length - from} bytes follow the last id`)
-  for (let at = textAt + length; at < end; at++) {
-    if (bytes[at] !== 0) return fail("the padding of its ids is not zero")
-  }
-  return Result.succeed({ ids, rest: bytes.subarray(end) })
+  if (raw.kind === 0) return decodeFeederControl(raw.body)
+  return feed === undefined ? malformed("kind", "a batch came before a Hello") : decodeBatch(raw, feed, limits)
 }
 
 interface DecodedIds {
@@ -219,19 +165,39 @@ interface DecodedIds {
   readonly rest: Uint8Array
 }
 
-const decodeBatch = (
-  { body, kind }: RawFrame,
-  feed: FeedInfo,
-  limits: { readonly elements: number; readonly stringBytes?: number | undefined }
-): Result.Result<Batch, MalformedFrame> => {
-  const fail = (issue: string) => Result.fail(new MalformedFrame({ issue }))
-  if (body.length < batchHeaderBytes) return fail("a batch is shorter than its header")
-  const view = new DataView(body.buffer)
-  const [first, heard] = [view.getFloat64(0, true), view.getFloat64(8, true)]
-  const [elementBytes, count] = [view.getUint32(16, true), view.getUint32(20, true)]
-  if (!Number.isSafeInteger(first) || first < 1) return fail(`first is ${first}`)
-  if (!Number.isSafeInteger(heard) || heard < 0) return fail(`heard is ${heard}`)
-  if (count < 1 || count > (body.length - batchHeaderBytes) / runBytes) return fail(`it announces ${count} runs`)
+const decodeIds = (bytes: Uint8Array, count: number): Result.Result<DecodedIds, MalformedFrame> => {
+  const textAt = 4 + 4 * count
+  if (bytes.length < textAt) return malformed("ids", "they are shorter than their table")
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const length = view.getUint32(0, true)
+  const end = align(textAt + length)
+  if (end > bytes.length) return malformed("ids", `they announce ${length} bytes of text`)
+  const ids: Array<string> = []
+  let from = 0
+  for (let i = 0; i < count; i++) {
+    const to = view.getUint32(4 + 4 * i, true)
+    if (to < from || to > length) return malformed(`ids[${i}]`, `it ends at ${to}`)
+    if (to - from > idBytes) return malformed(`ids[${i}]`, `it takes ${to - from} bytes, at most ${idBytes}`)
+    const id = textOf(bytes.subarray(textAt + from, textAt + to), `ids[${i}]`)
+    if (Result.isFailure(id)) return Result.fail(id.failure)
+    ids.push(id.success)
+    from = to
+  }
+  if (from !== length) return malformed("ids", `${length - from} bytes follow the last of them`)
+  for (let at = textAt + length; at < end; at++) {
+    if (bytes[at] !== 0) return malformed("ids", "their padding is not zero")
+  }
+  return Result.succeed({ ids, rest: bytes.subarray(end) })
+}
+
+/** Whether a number counts something: the f64 of a frame may be anything. */
+const isCount = (n: number, least: number): boolean => Number.isSafeInteger(n) && n >= least && !Object.is(n, -0)
+
+const decodeRuns = (
+  view: DataView,
+  count: number,
+  limits: { readonly elements: number }
+): Result.Result<{ readonly runs: ReadonlyArray<Run>; readonly elements: number }, MalformedFrame> => {
   const runs: Array<Run> = []
   let elements = 0
   for (let i = 0; i < count; i++) {
@@ -241,32 +207,58 @@ const decodeBatch = (
       count: view.getUint32(at + 8, true),
       attempt: view.getUint32(at + 12, true)
     }
-    if (!Number.isSafeInteger(run.ordinal) || run.ordinal < 0) return fail(`run ${i} has the ordinal ${run.ordinal}`)
-    if (run.count < 1 || run.attempt < 1) return fail(`run ${i} has count ${run.count} and attempt ${run.attempt}`)
+    if (!isCount(run.ordinal, 0)) return malformed(`runs[${i}].ordinal`, `it is ${run.ordinal}`)
+    if (run.count < 1) return malformed(`runs[${i}].count`, "it is 0")
+    if (run.attempt < 1) return malformed(`runs[${i}].attempt`, "it is 0")
+    if (run.ordinal > Number.MAX_SAFE_INTEGER - run.count + 1) {
+      return malformed(`runs[${i}].ordinal`, `${run.ordinal} and ${run.count} elements go beyond 2^53 - 1`)
+    }
     elements += run.count
-    if (elements > limits.elements) return fail(`it announces over ${limits.elements} elements`)
+    if (elements > limits.elements) {
+      return malformed(`runs[${i}].count`, `it announces over ${limits.elements} elements`)
+    }
     runs.push(run)
+  }
+  return Result.succeed({ runs, elements })
+}
+
+const decodeBatch = (
+  { body, kind }: RawFrame,
+  feed: FeedInfo,
+  limits: { readonly elements: number; readonly stringBytes?: number | undefined }
+): Result.Result<Batch, MalformedFrame> => {
+  if (body.length < batchHeaderBytes) return malformed("length", "a batch is shorter than its header")
+  const view = new DataView(body.buffer, body.byteOffset, body.length)
+  const [first, heard] = [view.getFloat64(0, true), view.getFloat64(8, true)]
+  const [elementBytes, count] = [view.getUint32(16, true), view.getUint32(20, true)]
+  if (!isCount(first, 1)) return malformed("first", `it is ${first}`)
+  if (!isCount(heard, 0)) return malformed("heard", `it is ${heard}`)
+  if (count < 1 || count > (body.length - batchHeaderBytes) / runBytes) {
+    return malformed("runs", `it announces ${count} runs`)
+  }
+  const counted = decodeRuns(view, count, limits)
+  if (Result.isFailure(counted)) return Result.fail(counted.failure)
+  const { elements, runs } = counted.success
+  if (first > Number.MAX_SAFE_INTEGER - elements + 1) {
+    return malformed("first", `${first} and ${elements} elements go beyond 2^53 - 1`)
   }
   const afterRuns = body.subarray(batchHeaderBytes + count * runBytes)
   const decoded = kind === 2 ? decodeIds(afterRuns, elements) : Result.succeed({ ids: undefined, rest: afterRuns })
-  return Result.flatMap(decoded, ({ ids, rest }) =>
-    Result.flatMap(
-      malformed(feed.codec.decode(rest, {
-        maxElements: limits.elements,
-        maxStringBytes: limits.stringBytes,
-        invalid: "mark"
-      })),
-      (chunk) =>
-        chunk.length === elements
-          ? Result.succeed({
-            _tag: "Batch",
-            first,
-            heard,
-            elementBytes,
-            runs,
-            chunk,
-            ...(ids === undefined ? {} : { ids })
-          })
-          : fail(`its runs count ${elements} elements, its columns ${chunk.length}`)
-    ))
+  if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
+  const { ids, rest } = decoded.success
+  const columns = feed.codec.decode(rest, {
+    maxElements: limits.elements,
+    maxStringBytes: limits.stringBytes,
+    invalid: "mark"
+  })
+  if (Result.isFailure(columns)) {
+    const { field, issue } = columns.failure
+    return malformed(field === "header" ? "columns" : `column ${JSON.stringify(field)}`, issue)
+  }
+  const chunk = columns.success
+  if (chunk.length !== elements) {
+    return malformed("columns", `the runs count ${elements} elements, the columns ${chunk.length}`)
+  }
+  const frame: Batch = { _tag: "Batch", first, heard, elementBytes, runs, chunk }
+  return Result.succeed(ids === undefined ? frame : { ...frame, ids })
 }

@@ -61,7 +61,10 @@ export const serve = (
     if (hello === undefined) return
     const refuse = (reason: RefusedReason, detail: string, retry = false) => link.send(refusal(reason, detail, retry))
     if (hello.leaseMillis < 1 || hello.leaseMillis > shared.leaseMillis) {
-      return yield* refuse("invalid", `leaseMillis: it is ${hello.leaseMillis}, and may be 1 to ${shared.leaseMillis}`)
+      return yield* refuse(
+        "invalid",
+        `Hello.leaseMillis: it is ${hello.leaseMillis}, and may be 1 to ${shared.leaseMillis}`
+      )
     }
     const host = hosts.get(hello.feed)
     if (host === undefined) {
@@ -90,7 +93,7 @@ export const serve = (
     let silence = 0
     const receive: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
       silence = 0
-      if (frame._tag === "Hello") return refuse("invalid", "a second Hello on one link")
+      if (frame._tag === "Hello") return refuse("invalid", "_tag: a second Hello on one link")
       session.apply({ _tag: "Received", frame, link: number })
       writer.report()
       return receive

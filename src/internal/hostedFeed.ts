@@ -81,7 +81,7 @@ export interface HostedFeed {
 }
 
 /** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
-const brief = (cause: string): string => cause.length <= 500 ? cause : `${cause.slice(0, 500)} …`
+const brief = (cause: string): string => cause.length <= 500 ? cause : `${cause.slice(0, 500).toWellFormed()} …`
 
 /** Opens one feed of a device. */
 export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
@@ -258,7 +258,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       return session
     }
 
-    const keyOf = (hello: Hello) => `${hello.feeder}\n${hello.device}`
+    const keyOf = (hello: Hello) => JSON.stringify([hello.feeder, hello.device])
 
     const isKnown = (hello: Hello): boolean => {
       const state = sessions.get(keyOf(hello))?.state

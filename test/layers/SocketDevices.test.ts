@@ -970,16 +970,22 @@ describe("bytes that are not the protocol", () => {
       const batch = frame(1, new Uint8Array(64))
       yield* refused("HTTP", [Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")], {
         reason: "invalid",
-        detail: /malformed frame: kind \d+ is unknown/
+        detail: /malformed frame: kind: kind \d+ is unknown/
       })
       yield* refused("garbage", [new Uint8Array(1000).fill(0xff)], { reason: "invalid", detail: /malformed frame/ })
       yield* refused("too long", [frame(0, new Uint8Array(0), 0x7fffffff)], {
         reason: "invalid",
         detail: /length 2147483647 is over the limit of/
       })
-      yield* refused("not JSON", [frame(0, Buffer.from("{\"_tag\""))], { reason: "invalid", detail: /malformed frame/ })
+      yield* refused("not JSON", [frame(0, Buffer.from("{\"_tag\""))], {
+        reason: "invalid",
+        detail: /body: it is not JSON/
+      })
       yield* refused("not UTF-8", [frame(0, Buffer.from([0xff, 0xfe]))], { reason: "invalid", detail: /not UTF-8/ })
-      yield* refused("an unknown frame", [control({ _tag: "Dance" })], { reason: "invalid", detail: /malformed frame/ })
+      yield* refused("an unknown frame", [control({ _tag: "Dance" })], {
+        reason: "invalid",
+        detail: /_tag: .* got "Dance"/
+      })
       yield* refused("a device's frame", [control({ _tag: "Leaving", byMillis: 1 })], {
         reason: "invalid",
         detail: /malformed frame/
@@ -998,7 +1004,18 @@ describe("bytes that are not the protocol", () => {
         reason: "version",
         detail: /it speaks 8 to 9, this device 1 to 2/
       })
-      yield* refused("a malicious Hello", [hello({ session: -1 })], { reason: "invalid", detail: /malformed frame/ })
+      yield* refused("a malicious Hello", [hello({ session: -1 })], { reason: "invalid", detail: /Hello\.session: / })
+      yield* refused("a malicious lease", [hello({ feeder: "stranger-3", leaseMillis: 0 })], {
+        reason: "invalid",
+        detail: /^Hello\.leaseMillis: it is 0, and may be 1 to \d+$/
+      })
+      yield* refused("a report that was not sent", [
+        hello({ feeder: "stranger-4" }),
+        control({ _tag: "Ping", heard: 99 })
+      ], {
+        reason: "invalid",
+        detail: /^heard: it is 99, but the last report was \d+$/
+      })
       // A truncated frame: the stranger goes before it is complete, and nothing comes of it.
       const half = hello().subarray(0, 100)
       assert.deepStrictEqual(yield* dial(port, [half], { isEnded: true }), [])
