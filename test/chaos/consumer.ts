@@ -1,0 +1,103 @@
+/**
+ * A consumer's process: `node consumer.ts '<ConsumerSettings as JSON>'`. It records what it is handed and what becomes
+ * of it.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { Feed } from "effect-feeder"
+import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Schema from "effect/Schema"
+import * as Element from "./element.ts"
+import * as History from "./history.ts"
+import { endWithParent, say } from "./process.ts"
+import { ConsumerSettings } from "./settings.ts"
+
+endWithParent()
+
+const settings = Schema.decodeUnknownSync(Schema.fromJsonString(ConsumerSettings))(process.argv[2])
+const feed = Element.feedOf(settings.delivery)
+const append = History.append(settings.history, settings.device, settings.launch)
+
+/** How long a batch is worked on. */
+const workMillis = 20
+
+/** Without a turn for so long, what was handed out before it may have been taken back since. */
+const pauseMillis = settings.leaseMillis / 20
+const tickMillis = 10
+let ticked = Date.now()
+/** The first batch after a pause was perhaps handed out before it. */
+let isLate = false
+
+const noticePause = (now: number): void => {
+  if (now - ticked > pauseMillis) isLate = true
+  ticked = now
+}
+
+setInterval(() => noticePause(Date.now()), tickMillis).unref()
+
+type Batch = { readonly [K in keyof Element.Element]: ArrayLike<Element.Element[K]> }
+
+const kindOf = (n: number, attempt: number): History.Kind => {
+  if (Element.isRefused(n)) return "Refused"
+  return attempt === 1 && Element.isGivenBack(n) ? "GivenBack" : "Done"
+}
+
+const outcomes: Record<Exclude<History.Kind, "Handed">, Feed.Outcome> = {
+  Done: Feed.done,
+  Refused: Feed.reject("this number is not wanted"),
+  GivenBack: Feed.retry({ cause: "not now" })
+}
+
+const work = (elements: ReadonlyArray<Element.Element>, deliveries: ReadonlyArray<Feed.Delivery>) =>
+  Effect.gen(function*() {
+    const at = Date.now()
+    noticePause(at)
+    const handed = elements.map((element, i): History.Event => {
+      const { attempt, ordinal, redelivered } = deliveries[i]!
+      const { life, n } = element
+      return {
+        kind: "Handed",
+        n,
+        life,
+        ordinal,
+        attempt,
+        redelivered,
+        isLate,
+        isCorrupt: !Element.isIntact(element),
+        at
+      }
+    })
+    isLate = false
+    append(handed)
+    yield* Effect.sleep(workMillis)
+    const left = handed.map((event) => ({ ...event, kind: kindOf(event.n, event.attempt), at: Date.now() }))
+    append(left)
+    if (left.every(({ kind }) => kind === "Done")) return
+    return yield* Feed.outcomes(left.map(({ kind }) => outcomes[kind === "Handed" ? "Done" : kind]))
+  })
+
+const main = Effect.gen(function*() {
+  say({ _tag: "Up" })
+  const { done, fenced } = yield* feed.forEachBatch(
+    Element.batch,
+    (batch: Batch, { deliveries }) =>
+      work(
+        deliveries.map((_, i) => ({
+          n: batch.n[i]!,
+          life: batch.life[i]!,
+          payload: batch.payload[i]!,
+          checksum: batch.checksum[i]!
+        })),
+        deliveries
+      ),
+    { within: 20 }
+  )
+  say({ _tag: "Consumed", done, fenced })
+}).pipe(
+  Effect.provide(SocketDevices.layerHost({ feeds: [feed], port: settings.port })),
+  Effect.tapError((error) => Effect.sync(() => say({ _tag: "Failed", message: error.message }))),
+  Effect.provide(Logger.layer([]))
+)
+
+NodeRuntime.runMain(main, { disableErrorReporting: true })

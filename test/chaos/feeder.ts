@@ -1,0 +1,70 @@
+/**
+ * The feeder's process: `node feeder.ts '<FeederSettings as JSON>'`. It generates numbered elements at a pace, and says
+ * every second how it stands.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { FailureTolerator, Feeder } from "effect-feeder"
+import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Element from "./element.ts"
+import { endWithParent, say } from "./process.ts"
+import { FeederSettings } from "./settings.ts"
+
+endWithParent()
+
+const settings = Schema.decodeUnknownSync(Schema.fromJsonString(FeederSettings))(process.argv[2])
+const feed = Element.feedOf(settings.delivery)
+const { began, generated, life, perSecond } = settings
+
+/** How often the source looks what is due, and how much it gives at once. */
+const pauseMillis = 20
+const mostAtOnce = 1024
+
+/** What is due, from element `from` on. */
+const generate = (from: number): Stream.Stream<Element.Element> =>
+  Stream.unfold(from, (n) =>
+    Effect.gen(function*() {
+      if (n >= generated) return undefined
+      let due = 0
+      while (due <= n) {
+        due = perSecond === 0 ? generated : Math.min(generated, Math.floor((Date.now() - began) / 1000 * perSecond))
+        if (due <= n) yield* Effect.sleep(pauseMillis)
+      }
+      const to = Math.min(due, n + mostAtOnce)
+      return [Array.from({ length: to - n }, (_, i) => Element.make(n + i, life)), to] as const
+    })).pipe(Stream.flattenIterable)
+
+const main = Effect.gen(function*() {
+  const made = yield* Feeder.make(feed, {
+    id: "chaos",
+    lease: settings.leaseMillis,
+    maxAttempts: 100_000,
+    tolerate: FailureTolerator.make({ limit: 1_000_000, initDelay: 50, backoffFactor: 1 })
+  })
+  const feeder = yield* made.set(generate(0))
+  yield* feeder.addRemoteDevices(Object.keys(settings.devices))
+  say({ _tag: "Up" })
+  yield* feeder.status.pipe(
+    Effect.map(({ devices, ledger }) =>
+      say({
+        _tag: "Account",
+        account: ledger,
+        sessions: devices.reduce((sum, { session }) => sum + session, 0),
+        failures: devices.reduce((sum, { failures }) => sum + failures, 0)
+      })
+    ),
+    Effect.repeat(Schedule.spaced(1000)),
+    Effect.forkScoped
+  )
+  say({ _tag: "Ended", account: yield* feeder.run })
+}).pipe(
+  Effect.scoped,
+  Effect.provide([SocketDevices.layer(settings.devices), Logger.layer([])]),
+  Effect.tapError((error) => Effect.sync(() => say({ _tag: "Failed", message: error.message })))
+)
+
+NodeRuntime.runMain(main, { disableErrorReporting: true })
