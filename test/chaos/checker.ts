@@ -213,7 +213,10 @@ export const check = (recorded: Recorded): Verdict => {
   const measure = (events: ReadonlyArray<Told>, handed: Told, end: Told | undefined) => {
     for (const { at, isProven, kind } of faults.get(`${handed.log.device} ${handed.log.launch}`) ?? []) {
       if (handed.at > at || (end !== undefined && end.at <= at)) continue
-      const next = events.find((event) => event.kind === "Handed" && event.at > at && event.log !== handed.log)
+      // What a later life of the feeder does tells nothing of how fast this one was.
+      const next = events.find((event) =>
+        event.kind === "Handed" && event.life === handed.life && event.at > at && event.log !== handed.log
+      )
       if (next === undefined) return
       const millis = Math.max(0, next.at - at - (kind === "kill" ? 0 : leaseMillis))
       refeedMillis.push(millis)
@@ -234,7 +237,10 @@ export const check = (recorded: Recorded): Verdict => {
     unknown.handOuts += handed.filter((one) => ends.get(one) === undefined).length
     for (const [one, end] of ends) {
       measure(events, one, end)
-      if (end !== undefined && handed.some((other) => other.attempt > one.attempt && other.at < end.at)) count.late++
+      const wasTaken = handed.some((other) =>
+        other.life === one.life && other.attempt > one.attempt && other.at < (end?.at ?? 0)
+      )
+      if (wasTaken) count.late++
     }
 
     // Lives of a feeder do not know what the one before had out; `atMostOnce` holds across them all the same.

@@ -15,6 +15,7 @@ export interface Disk {
   readonly isReal: boolean
   readonly fill: () => void
   readonly free: () => void
+  isBusy: boolean
 }
 
 const size = 1024 * 1024
@@ -47,6 +48,7 @@ export const make = (parent: string): Effect.Effect<Disk, never, Scope.Scope> =>
         directory,
         fullFile,
         isReal,
+        isBusy: false,
         fill: () => isReal ? fillWith(ballast) : Fs.writeFileSync(fullFile, ""),
         free: () => Fs.rmSync(ballast, { force: true })
       }

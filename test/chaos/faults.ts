@@ -93,7 +93,9 @@ export const doAll = (
     const begin = (fault: Plan.Fault): readonly [where: string, doing: Doing] | undefined => {
       switch (fault.kind) {
         case "disk":
-          return ["", during(fault, world.disk.fill, world.disk.free)]
+          return world.disk.isBusy
+            ? undefined
+            : ["", keeping(world.disk, during(fault, world.disk.fill, world.disk.free))]
         case "killFeeder":
         case "stopFeeder":
           return world.feeder.isBusy ? undefined : ["", keeping(world.feeder, toFeeder(world, fault))]
