@@ -106,8 +106,10 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         }
         return verdict === "hand out"
       },
-      onHandOut: (entries) => {
+      isAlone: (entry) => entry.isAlone,
+      onHandOut: (entries, isCut) => {
         const now = shared.now()
+        if (isCut) entries.at(-1)!.isCut = true
         for (const entry of entries) {
           const [state, isMarked] = HostSession.handOut(entry.session.state, entry.place, now)
           entry.session.state = state
