@@ -5,6 +5,7 @@
  * `npm run chaos -- --minutes 1 --devices 4 --seed 7 --delivery atLeastOnce --json`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import * as PgClient from "@effect/sql-pg/PgClient"
 import { Console, Effect, Exit, Option, Schema } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Fs from "node:fs"
@@ -14,9 +15,11 @@ import * as Checker from "../test/chaos/checker.ts"
 import * as History from "../test/chaos/history.ts"
 import * as Plan from "../test/chaos/plan.ts"
 import * as Report from "../test/chaos/report.ts"
+import * as Results from "../test/chaos/results.ts"
 import * as Run from "../test/chaos/run.ts"
 import { Delivery } from "../test/chaos/settings.ts"
 import * as World from "../test/chaos/world.ts"
+import * as Postgres from "../test/fixtures/postgres.ts"
 
 /** Promises were broken. */
 class PromisesBroken extends Schema.TaggedError<PromisesBroken>()("PromisesBroken", {
@@ -40,6 +43,17 @@ const directory = Effect.acquireRelease(
     })
 )
 
+/** A PostgreSQL of this run's own, with the table of results. */
+const startDatabase = Effect.gen(function*() {
+  const { port, socket, username, database } = yield* Effect.acquireRelease(
+    Effect.promise(Postgres.start),
+    ({ stop }) => Effect.promise(stop)
+  )
+  const place: Results.Database = { host: socket, port, username, database }
+  yield* Results.createTable.pipe(Effect.provide(PgClient.layer(place)))
+  return place
+})
+
 /** Elements a second, unless it follows from what else is asked for. */
 const usualRate = 2000
 
@@ -49,15 +63,20 @@ const chaos = Effect.fnUntraced(function*(options: Run.Settings & { readonly jso
     Fs.appendFileSync(faults, `${line}\n`)
     process.stderr.write(`${line}\n`)
   }
-  const settings: Run.Settings = { ...options, log }
+  const database = options.delivery === "effectivelyOnce" ? yield* startDatabase : undefined
+  const settings: Run.Settings = { ...options, log, database }
   const outcome = yield* Effect.scoped(Run.run(settings))
+  const effects = database === undefined
+    ? undefined
+    : yield* Results.count(settings.elements).pipe(Effect.provide(PgClient.layer(database)))
   const verdict = Checker.check({
     generated: settings.elements,
     delivery: settings.delivery,
     leaseMillis: settings.leaseMillis,
     isComplete: outcome.account !== undefined,
     logs: History.logs(World.historyOf(settings.directory)),
-    faults: outcome.faults
+    faults: outcome.faults,
+    effects
   })
   yield* Console.log(Report.render(settings, outcome, verdict))
   if (options.json) yield* Console.log(JSON.stringify(Report.summarize(settings, outcome, verdict)))

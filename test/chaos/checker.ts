@@ -41,6 +41,9 @@ export interface Verdict {
   readonly duplicated: number
   /** Hand-outs with a mark. */
   readonly redelivered: number
+  /** Hand-outs of the third attempt or a later one, and the most attempts of one element. */
+  readonly thirdOrLater: number
+  readonly mostAttempts: number
   /** Elements that a later life of the feeder handed out again. */
   readonly again: number
   /** Elements finished when another consumer had them already. */
@@ -176,6 +179,8 @@ export const check = (recorded: Recorded): Verdict => {
     lost: 0,
     duplicated: 0,
     redelivered: 0,
+    thirdOrLater: 0,
+    mostAttempts: 0,
     again: 0,
     late: 0,
     corrupt: 0,
@@ -233,6 +238,10 @@ export const check = (recorded: Recorded): Verdict => {
     const lives = [...new Set(handed.map(({ life }) => life))]
     count.handOuts += handed.length
     count.redelivered += handed.filter(({ redelivered }) => redelivered).length
+    for (const { attempt } of handed) {
+      if (attempt > 2) count.thirdOrLater++
+      count.mostAttempts = Math.max(count.mostAttempts, attempt)
+    }
     if (lives.length > 1) count.again++
     unknown.handOuts += handed.filter((one) => ends.get(one) === undefined).length
     for (const [one, end] of ends) {

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as Element from "./element.ts"
 import * as History from "./history.ts"
 import { endWithParent, say } from "./process.ts"
+import * as Results from "./results.ts"
 import { ConsumerSettings } from "./settings.ts"
 
 endWithParent()
@@ -20,7 +21,7 @@ const feed = Element.feedOf(settings.delivery)
 const append = History.append(settings.history, settings.device, settings.launch)
 
 /** How long a batch is worked on. */
-const workMillis = 20
+const workMillis = 10
 
 /** Without a turn for so long, what was handed out before it may have been taken back since. */
 const pauseMillis = settings.leaseMillis / 20
@@ -49,6 +50,9 @@ const outcomes: Record<Exclude<History.Kind, "Handed">, Feed.Outcome> = {
   GivenBack: Feed.retry({ cause: "not now" })
 }
 
+/** What was last handed out. The part of a batch that is done is worked on again, without the rest, to be settled. */
+let known = new Set<string>()
+
 const work = (elements: ReadonlyArray<Element.Element>, deliveries: ReadonlyArray<Feed.Delivery>) =>
   Effect.gen(function*() {
     const at = Date.now()
@@ -56,26 +60,25 @@ const work = (elements: ReadonlyArray<Element.Element>, deliveries: ReadonlyArra
     const handed = elements.map((element, i): History.Event => {
       const { attempt, ordinal, redelivered } = deliveries[i]!
       const { life, n } = element
-      return {
-        kind: "Handed",
-        n,
-        life,
-        ordinal,
-        attempt,
-        redelivered,
-        isLate,
-        isCorrupt: !Element.isIntact(element),
-        at
-      }
+      const isCorrupt = !Element.isIntact(element)
+      return { kind: "Handed", n, life, ordinal, attempt, redelivered, isLate, isCorrupt, at }
     })
+    const keys = handed.map(({ attempt, life, ordinal }) => `${life} ${ordinal} ${attempt}`)
+    const isAgain = keys.every((key) => known.has(key))
     isLate = false
-    append(handed)
+    known = new Set(keys)
+    const left = handed.map((event) => ({ ...event, kind: kindOf(event.n, event.attempt) }))
+    const done = left.filter(({ kind }) => kind === "Done")
+    if (!isAgain) append(handed)
+    if (done.length < left.length) {
+      yield* Effect.sleep(workMillis)
+      append(left.map((event) => ({ ...event, at: Date.now() })))
+      return yield* Feed.outcomes(left.map(({ kind }) => outcomes[kind === "Handed" ? "Done" : kind]))
+    }
+    yield* Results.Results.use(({ add }) => add(done.map(({ n }) => n)))
     yield* Effect.sleep(workMillis)
-    const left = handed.map((event) => ({ ...event, kind: kindOf(event.n, event.attempt), at: Date.now() }))
-    append(left)
-    if (left.every(({ kind }) => kind === "Done")) return
-    return yield* Feed.outcomes(left.map(({ kind }) => outcomes[kind === "Handed" ? "Done" : kind]))
-  })
+    if (!isAgain) append(left.map((event) => ({ ...event, at: Date.now() })))
+  }).pipe(Effect.catchTag("SqlError", (error) => Effect.fail(Feed.retry({ cause: error.message }))))
 
 const main = Effect.gen(function*() {
   say({ _tag: "Up" })
@@ -95,7 +98,10 @@ const main = Effect.gen(function*() {
   )
   say({ _tag: "Consumed", done, fenced })
 }).pipe(
-  Effect.provide(SocketDevices.layerHost({ feeds: [feed], port: settings.port })),
+  Effect.provide([
+    SocketDevices.layerHost({ feeds: [feed], port: settings.port }),
+    Results.layer(settings.delivery, settings.database, settings.leaseMillis)
+  ]),
   Effect.tapError((error) => Effect.sync(() => say({ _tag: "Failed", message: error.message }))),
   Effect.provide(Logger.layer([]))
 )

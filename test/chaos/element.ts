@@ -11,7 +11,7 @@ const Element = Schema.Struct({ n: Schema.Int, life: Schema.Int, payload: Schema
 export type Element = typeof Element.Type
 
 /** Elements that may wait at the feeder, and at each device. */
-export const capacity = 4096
+export const capacity = 1024
 
 /** Elements of a batch. */
 export const batch = 128

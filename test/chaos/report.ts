@@ -111,6 +111,7 @@ export const render = (settings: Settings, outcome: Outcome, verdict: Verdict): 
       ["out of order", summary.disordered],
       ["unknown", `${unknown.elements}, and ${unknown.handOuts} hand-outs of which no more is known`],
       ["handed out", `${verdict.handOuts}, ${verdict.redelivered} of them marked`],
+      ["attempts", `${verdict.mostAttempts} at most, ${verdict.thirdOrLater} hand-outs were the third or later`],
       ["by a later life", `${verdict.again} handed out again`],
       ["fenced", `${summary.fencedAcks} finished too late to count`]
     ]),

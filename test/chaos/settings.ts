@@ -2,6 +2,7 @@
  * What the processes of a run are started with, and what they say.
  */
 import { Schema } from "effect"
+import { Database } from "./results.ts"
 
 export const Delivery = Schema.Literals(["atMostOnce", "atLeastOnce", "effectivelyOnce"])
 
@@ -13,7 +14,9 @@ export const ConsumerSettings = Schema.Struct({
   port: Schema.Natural,
   leaseMillis: Schema.Natural,
   /** Where it records what it does. */
-  history: Schema.String
+  history: Schema.String,
+  /** Where it puts its results, if it has any. */
+  database: Schema.optional(Database)
 })
 
 export type ConsumerSettings = typeof ConsumerSettings.Type

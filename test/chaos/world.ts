@@ -10,6 +10,7 @@ import * as Path from "node:path"
 import * as Children from "./children.ts"
 import * as Disk from "./disk.ts"
 import * as Proxy from "./proxy.ts"
+import type { Database } from "./results.ts"
 import type { Account, ConsumerSettings, FeederSettings, Line } from "./settings.ts"
 
 export interface Settings {
@@ -21,6 +22,8 @@ export interface Settings {
   readonly perSecond: number
   /** Where everything is recorded. */
   readonly directory: string
+  /** Where consumers put their results; for `effectivelyOnce`. */
+  readonly database?: Database | undefined
 }
 
 /** A process that can be killed and started again. */
@@ -105,7 +108,15 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
           Children.start(
             `consumer ${index}`,
             "consumer.ts",
-            { delivery, device: index, launch, port, leaseMillis, history } satisfies ConsumerSettings,
+            {
+              delivery,
+              device: index,
+              launch,
+              port,
+              leaseMillis,
+              history,
+              database: settings.database
+            } satisfies ConsumerSettings,
             (line) => {
               if (line._tag === "Consumed") said.fenced += line.fenced
               if (line._tag === "Failed") said.problems.push(`consumer ${index} failed: ${line.message}`)
