@@ -83,7 +83,7 @@ export const layer = (options: Options = {}): Layer.Layer<Settlements, Settlemen
       const failed = (operation: SettlementsFailed["operation"], error: SqlError, feed?: string) => {
         // What the database itself has said is in the cause.
         const { cause } = error.reason
-        const said = cause instanceof Error && cause.message !== error.message ? ` (${cause.message})` : ""
+        const said = cause instanceof Error && !error.message.includes(cause.message) ? ` (${cause.message})` : ""
         return new SettlementsFailed({ operation, where, feed, detail: `${error.message}${said}`, cause: error })
       }
 

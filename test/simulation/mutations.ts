@@ -273,7 +273,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       "src/internal/consumer.ts",
-      "settle(handed, () => givenBack(why(outcome)))",
+      "settle(handed, () => givenBack(why(exit.cause)))",
       "settle(handed, () => done)"
     ]]
   },
