@@ -76,6 +76,7 @@ const chaos = Effect.fnUntraced(function*(options: Run.Settings & { readonly jso
     isComplete: outcome.account !== undefined,
     logs: History.logs(World.historyOf(settings.directory)),
     faults: outcome.faults,
+    refused: outcome.refused,
     effects
   })
   yield* Console.log(Report.render(settings, outcome, verdict))

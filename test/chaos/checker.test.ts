@@ -35,6 +35,7 @@ const check = (generated: number, lines: ReadonlyArray<Line>, more: Partial<Chec
     isComplete: true,
     logs: logsOf(lines),
     faults: [],
+    refused: [],
     ...more
   })
 
@@ -51,7 +52,7 @@ describe("a history that keeps every promise", () => {
       { n: 2, at: 6, device: 1, kind: "GivenBack" },
       { n: 2, at: 7, attempt: 2 },
       done(8, { n: 2, attempt: 2 })
-    ])
+    ], { refused: [1] })
     assert.deepInclude(verdict, {
       acknowledged: 2,
       dead: 1,
@@ -126,6 +127,12 @@ describe("a history that breaks a promise", () => {
 
   it("has one handed out and not finished, though the feeder has ended", () => {
     assert.strictEqual(check(1, [{ at: 1 }]).lost, 1)
+  })
+
+  it("has one refused that is no dead letter, or a dead letter that nobody refused", () => {
+    assert.deepInclude(check(1, [{ at: 1 }, { at: 2, kind: "Refused" }]), { dead: 0, lost: 1 })
+    const verdict = check(1, [{ at: 1 }, done(2)], { refused: [0] })
+    assert.match(verdict.violations[0]!, /^element 0 is a dead letter that nobody refused/)
   })
 
   it("has a second hand-out without a mark", () => {

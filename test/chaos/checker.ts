@@ -27,6 +27,8 @@ export interface Recorded {
   readonly isComplete: boolean
   readonly logs: ReadonlyArray<History.Log>
   readonly faults: ReadonlyArray<Fault>
+  /** The elements that are dead letters because they were refused. */
+  readonly refused: ReadonlyArray<number>
   /** How often the effect of an element is in the consumers' store; for `effectivelyOnce`. */
   readonly effects?: ((n: number) => number) | undefined
 }
@@ -188,6 +190,7 @@ export const check = (recorded: Recorded): Verdict => {
     handOuts: 0
   }
   const unknown = { handOuts: 0, elements: 0 }
+  const letters = new Set(recorded.refused)
   const refeedMillis: Array<number> = []
   const provenRefeedMillis: Array<number> = []
 
@@ -265,20 +268,25 @@ export const check = (recorded: Recorded): Verdict => {
       count.duplicated += doubles.certain
       broken(() => `element ${n} was handed out ${doubles.certain} times too often without a mark: ${tell(events)}`)
     }
+    if (letters.has(n) && !events.some(({ kind }) => kind === "Refused")) {
+      broken(() => `element ${n} is a dead letter that nobody refused: ${tell(events)}`)
+    }
     const took = effects?.(n)
     if (took !== undefined && took > 1) {
       count.duplicated += took - 1
       broken(() => `the effect of element ${n} took place ${took} times: ${tell(events)}`)
     }
 
-    const isDead = events.some(({ kind }) => kind === "Refused")
+    const isRefused = events.some(({ kind }) => kind === "Refused")
     if (took === undefined ? events.some(({ kind }) => kind === "Done") : took > 0) {
       count.acknowledged++
-    } else if (isDead) {
+    } else if (isRefused && (letters.has(n) || !recorded.isComplete)) {
       count.dead++
     } else if (recorded.isComplete && delivery !== "atMostOnce") {
       count.lost++
-      broken(() => `element ${n} was never finished: ${tell(events)}`)
+      broken(() =>
+        `element ${n} was ${isRefused ? "refused and is no dead letter" : "never finished"}: ${tell(events)}`
+      )
     } else {
       unknown.elements++
     }

@@ -18,7 +18,7 @@ export interface Disk {
   isBusy: boolean
 }
 
-const size = 1024 * 1024
+const size = 8 * 1024 * 1024
 
 const mount = (directory: string): boolean =>
   process.getuid?.() === 0 &&

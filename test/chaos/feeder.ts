@@ -3,13 +3,18 @@
  * every second how it stands.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { FailureTolerator, Feeder } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { existsSync } from "node:fs"
 import * as Element from "./element.ts"
 import { endWithParent, say } from "./process.ts"
 import { FeederSettings } from "./settings.ts"
@@ -38,11 +43,26 @@ const generate = (from: number): Stream.Stream<Element.Element> =>
       return [Array.from({ length: to - n }, (_, i) => Element.make(n + i, life)), to] as const
     })).pipe(Stream.flattenIterable)
 
+/** The store, which can be told to behave as one on a full disk. */
+const store = Effect.gen(function*() {
+  const real = yield* KeyValueStore.KeyValueStore
+  const set: KeyValueStore.KeyValueStore["set"] = (key, value) =>
+    existsSync(settings.fullFile)
+      ? Effect.fail(
+        new KeyValueStore.KeyValueStoreError({ method: "set", key, message: "ENOSPC: no space left on device" })
+      )
+      : real.set(key, value)
+  return KeyValueStore.make({ ...real, set })
+})
+
 const main = Effect.gen(function*() {
   const made = yield* Feeder.make(feed, {
     id: "chaos",
     lease: settings.leaseMillis,
+    store: yield* store,
+    // Nothing is to die of faults, which are many here.
     maxAttempts: 100_000,
+    maxDeadLetters: 1000,
     tolerate: FailureTolerator.make({ limit: 1_000_000, initDelay: 50, backoffFactor: 1 })
   })
   const feeder = yield* made.set(generate(0))
@@ -60,10 +80,17 @@ const main = Effect.gen(function*() {
     Effect.repeat(Schedule.spaced(1000)),
     Effect.forkScoped
   )
-  say({ _tag: "Ended", account: yield* feeder.run })
+  const account = yield* feeder.run
+  const letters = yield* feeder.deadLetters.list
+  const refused = letters.filter(({ reason }) => reason === "rejected")
+  say({ _tag: "Ended", account, refused: refused.map(({ element }) => Option.getOrThrow(element).n) })
 }).pipe(
   Effect.scoped,
-  Effect.provide([SocketDevices.layer(settings.devices), Logger.layer([])]),
+  Effect.provide([
+    SocketDevices.layer(settings.devices),
+    KeyValueStore.layerFileSystem(settings.store).pipe(Layer.provide(NodeServices.layer)),
+    Logger.layer([])
+  ]),
   Effect.tapError((error) => Effect.sync(() => say({ _tag: "Failed", message: error.message })))
 )
 

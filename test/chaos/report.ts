@@ -23,7 +23,7 @@ export const broken = ({ elements }: Settings, outcome: Outcome, verdict: Verdic
       ledger.push(`the ledger has ${generated} generated of ${elements}`)
     }
     if (restarts.feeder === 0 && dead !== verdict.dead) {
-      ledger.push(`the ledger has ${dead} dead, the consumers refused ${verdict.dead}`)
+      ledger.push(`the ledger has ${dead} dead, consumers refused ${verdict.dead}`)
     }
   }
   return [...problems, ...ledger, ...verdict.violations]

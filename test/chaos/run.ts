@@ -34,7 +34,10 @@ export interface Outcome extends Faults.Done {
   /** Sessions that feeders began, and failures they counted, in all their lives. */
   readonly sessions: number
   readonly failures: number
+  /** Settlements that came too late, as far as the feeders were told in time. */
   readonly fenced: number
+  /** The elements that are dead letters in the end, because they were refused. */
+  readonly refused: ReadonlyArray<number>
   readonly peaks: ReadonlyArray<Peak>
   readonly isDiskReal: boolean
   /** Milliseconds since the epoch. */
@@ -108,7 +111,8 @@ export const run = (settings: Settings): Effect.Effect<Outcome, Children.ChildEn
       account: said.account,
       sessions: lives.reduce((sum, { sessions }) => sum + sessions, 0),
       failures: lives.reduce((sum, { failures }) => sum + failures, 0),
-      fenced: said.fenced,
+      fenced: lives.reduce((sum, { account }) => sum + account.fenced, 0),
+      refused: said.refused,
       peaks: [...peaks.values()],
       isDiskReal: world.disk.isReal,
       startedAt: started,

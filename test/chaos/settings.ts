@@ -31,7 +31,10 @@ export const FeederSettings = Schema.Struct({
   /** Element `n` is generated `n / perSecond` seconds after `began`, or at once if that has passed. */
   perSecond: Schema.Natural,
   /** Milliseconds since the epoch. */
-  began: Schema.Finite
+  began: Schema.Finite,
+  /** Where it keeps what its next life needs, and the file that says that there is no room there. */
+  store: Schema.String,
+  fullFile: Schema.String
 })
 
 export type FeederSettings = typeof FeederSettings.Type
@@ -46,6 +49,7 @@ const Account = Schema.Struct({
   dead: Schema.Natural,
   dropped: Schema.Natural,
   redelivered: Schema.Natural,
+  fenced: Schema.Natural,
   lost: Schema.Int
 })
 
@@ -57,7 +61,8 @@ export const Line = Schema.Union([
   Schema.TaggedStruct("Up", {}),
   /** The feeder tells this every second, and at its end. */
   Schema.TaggedStruct("Account", { account: Account, sessions: Schema.Natural, failures: Schema.Natural }),
-  Schema.TaggedStruct("Ended", { account: Account }),
+  /** With the numbers of the elements that are dead letters because they were refused. */
+  Schema.TaggedStruct("Ended", { account: Account, refused: Schema.Array(Schema.Natural) }),
   /** A consumer's loop has ended. */
   Schema.TaggedStruct("Consumed", { done: Schema.Natural, fenced: Schema.Natural }),
   Schema.TaggedStruct("Failed", { message: Schema.String })

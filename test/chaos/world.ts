@@ -42,14 +42,16 @@ export interface Device extends Restartable {
   readonly proxy: Proxy.Proxy
 }
 
+export type Life = Extract<Line, { readonly _tag: "Account" }>
+
 /** What the processes have said. */
 export interface Said {
   /** The ledger with which the feeder ended. */
   account: Account | undefined
+  /** The elements that are dead letters in the end, because they were refused. */
+  refused: ReadonlyArray<number>
   /** Of each life of the feeder, what it last said. */
-  readonly lives: Map<number, { readonly sessions: number; readonly failures: number }>
-  /** Settlements that consumers, in those lives that ended well, were told to have come too late. */
-  fenced: number
+  readonly lives: Map<number, Life>
   readonly problems: Array<string>
 }
 
@@ -97,7 +99,7 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
     const { delivery, directory, leaseMillis } = settings
     const history = historyOf(directory)
     Fs.mkdirSync(history)
-    const said: Said = { account: undefined, lives: new Map(), fenced: 0, problems: [] }
+    const said: Said = { account: undefined, refused: [], lives: new Map(), problems: [] }
     const disk = yield* Disk.make(directory)
 
     const makeDevice = (index: number): Effect.Effect<Device, Children.ChildEnded, Scope.Scope> =>
@@ -118,7 +120,6 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
               database: settings.database
             } satisfies ConsumerSettings,
             (line) => {
-              if (line._tag === "Consumed") said.fenced += line.fenced
               if (line._tag === "Failed") said.problems.push(`consumer ${index} failed: ${line.message}`)
             }
           )
@@ -134,7 +135,10 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
     const began = Date.now()
     const onLine = (life: number) => (line: Line) => {
       if (line._tag === "Account") said.lives.set(life, line)
-      if (line._tag === "Ended") said.account = line.account
+      if (line._tag === "Ended") {
+        said.account = line.account
+        said.refused = line.refused
+      }
       if (line._tag === "Failed") said.problems.push(`the feeder failed: ${line.message}`)
     }
     const feeder = yield* restartable((life) =>
@@ -150,7 +154,9 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
           ),
           generated: settings.elements,
           perSecond: settings.perSecond,
-          began
+          began,
+          store: disk.directory,
+          fullFile: disk.fullFile
         } satisfies FeederSettings,
         onLine(life)
       )
