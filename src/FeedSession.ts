@@ -381,13 +381,20 @@ const refusedOne = <A>(state: State<A>, sequence: number, cause: string): Step<A
   if (item === undefined || state.config.acknowledge === "processed") {
     return fail(state, "invalid", `it refuses sequence ${sequence}, of which it has not to say`)
   }
-  const others = Outstanding.unsettled(state, "another element of its batch was refused")
-    .filter(({ ordinal }) => ordinal !== item.ordinal)
-  const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }, { _tag: "Rejected", item, cause, invalid: true }]
-  if (others.length > 0) {
-    outputs.push({ _tag: "GiveBack", taken: true, items: others, afterMillis: 0, cause: "another element was refused" })
-  }
-  return [{ ...nextSession(state), phase: "Idle", heardAt: undefined, dead: state.dead + 1 }, outputs]
+  // Elements are accepted in order: all before it are.
+  const accepted = Math.max(state.progress.accepted, sequence - 1)
+  const [known, outputs] = acceptedUpTo(
+    countAccepted({ ...state, progress: { ...state.progress, accepted } }),
+    state.progress
+  )
+  const why = "another element of its batch was refused"
+  const items = Outstanding.unsettled(known, why).filter(({ ordinal }) => ordinal !== item.ordinal)
+  return [{ ...nextSession(known), phase: "Idle", heardAt: undefined, dead: state.dead + 1 }, [
+    ...outputs,
+    { _tag: "CloseLink" },
+    { _tag: "Rejected", item, cause, invalid: true },
+    ...items.length > 0 ? [{ _tag: "GiveBack", taken: true, items, afterMillis: 0, cause: why } as const] : []
+  ]]
 }
 
 const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
