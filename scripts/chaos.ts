@@ -77,6 +77,9 @@ const chaos = Effect.fnUntraced(function*(options: Run.Settings & { readonly jso
     logs: History.logs(World.historyOf(settings.directory)),
     faults: outcome.faults,
     refused: outcome.refused,
+    checkpoints: outcome.checkpoints,
+    isAcknowledged: outcome.isAcknowledged,
+    unfed: outcome.unfed,
     effects
   })
   yield* Console.log(Report.render(settings, outcome, verdict))

@@ -36,6 +36,8 @@ const check = (generated: number, lines: ReadonlyArray<Line>, more: Partial<Chec
     logs: logsOf(lines),
     faults: [],
     refused: [],
+    checkpoints: [],
+    unfed: [],
     ...more
   })
 
@@ -98,9 +100,17 @@ describe("a history that keeps every promise", () => {
     assert.deepInclude(verdict, { duplicated: 0, unknown: { handOuts: 2, elements: 0 }, violations: [] })
   })
 
-  it("may have elements again in a later life of the feeder", () => {
-    const verdict = check(1, [{ at: 1 }, done(2), { at: 5, life: 2 }, done(6, { life: 2 })])
-    assert.deepInclude(verdict, { acknowledged: 1, again: 1, duplicated: 0, violations: [] })
+  it("may have elements again in a later life of the feeder, marked, if that did not know better", () => {
+    const lines = [{ at: 1 }, done(2), { at: 5, life: 2, attempt: 2 }, done(6, { life: 2, attempt: 2 })]
+    const checkpoints = [{ life: 2, isAcknowledged: () => false }]
+    assert.deepInclude(check(1, lines, { checkpoints }), { acknowledged: 1, again: 1, duplicated: 0, violations: [] })
+  })
+
+  it("may have a device hand out what it has from a former life, when it has not heard of the next", () => {
+    const verdict = check(1, [{ at: 1, device: 1, life: 2, attempt: 2 }, done(2, { device: 1, life: 2, attempt: 2 }), {
+      at: 3
+    }, done(4)])
+    assert.deepInclude(verdict, { duplicated: 0, unknown: { handOuts: 1, elements: 0 }, violations: [] })
   })
 
   it("of a feeder that has not ended leaves unknown what is not finished", () => {
@@ -149,6 +159,20 @@ describe("a history that breaks a promise", () => {
     assert.strictEqual(check(1, [{ at: 3, device: 1, attempt: 2 }, { at: 9 }, done(10)]).duplicated, 1)
   })
 
+  it("has a later life feed without a mark what the one before had out, or feed what it knew to be acknowledged", () => {
+    const isAcknowledged = () => true
+    assert.strictEqual(check(1, [{ at: 1 }, done(2), { at: 5, life: 2 }, done(6, { life: 2 })]).duplicated, 1)
+    const lines = [{ at: 1 }, done(2), { at: 5, life: 2, attempt: 2 }, done(6, { life: 2, attempt: 2 })]
+    assert.strictEqual(check(1, lines, { checkpoints: [{ life: 2, isAcknowledged }] }).duplicated, 1)
+    assert.strictEqual(check(1, lines, { checkpoints: [{ life: 3, isAcknowledged }] }).duplicated, 0)
+  })
+
+  it("has an element that the last checkpoint does not know to be acknowledged", () => {
+    const isAcknowledged = (n: number) => n > 0
+    const { violations } = check(2, [{ at: 1 }, done(2), { n: 1, at: 1 }, done(2, { n: 1 })], { isAcknowledged })
+    assert.match(violations.join(), /^element 0 is not acknowledged by the last checkpoint/)
+  })
+
   it("has an effect twice, though every delivery was as it should be", () => {
     const lines = [{ at: 1 }, done(2), { at: 5, attempt: 2 }, done(6, { attempt: 2 })]
     assert.strictEqual(check(1, lines, { delivery: "effectivelyOnce", effects: () => 1 }).duplicated, 0)
@@ -182,4 +206,10 @@ describe("a history that breaks a promise", () => {
 it("the longest stall is the longest time in which nothing was finished", () => {
   const verdict = check(3, [{ n: 0, at: 1 }, done(10, { n: 0 }), done(60, { n: 1 }), done(100, { n: 2, device: 1 })])
   assert.deepInclude(verdict, { longestStallMillis: 50, stalledAt: 10 })
+})
+
+it("and while a feeder was there, without the times when none was", () => {
+  const lines = [done(0), done(100), done(130)]
+  assert.strictEqual(check(1, lines, { unfed: [{ from: 20, to: 90 }] }).longestFedStallMillis, 30)
+  assert.strictEqual(check(1, lines, { unfed: [{ from: 50, to: 150 }] }).longestFedStallMillis, 50)
 })

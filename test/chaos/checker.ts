@@ -18,6 +18,18 @@ export interface Fault {
   readonly at: number
 }
 
+/** What a life of the feeder began with. */
+export interface Checkpoint {
+  readonly life: number
+  readonly isAcknowledged: (n: number) => boolean
+}
+
+/** A time, in milliseconds since the epoch. */
+export interface Interval {
+  readonly from: number
+  readonly to: number
+}
+
 export interface Recorded {
   /** Elements are numbered from 0 up to here. */
   readonly generated: number
@@ -27,6 +39,12 @@ export interface Recorded {
   readonly isComplete: boolean
   readonly logs: ReadonlyArray<History.Log>
   readonly faults: ReadonlyArray<Fault>
+  /** What lives of the feeder went on from. */
+  readonly checkpoints: ReadonlyArray<Checkpoint>
+  /** Whether the last checkpoint of a feeder that has ended says that an element is acknowledged. */
+  readonly isAcknowledged?: ((n: number) => boolean) | undefined
+  /** When no feeder was there, or it was stopped. */
+  readonly unfed: ReadonlyArray<Interval>
   /** The elements that are dead letters because they were refused. */
   readonly refused: ReadonlyArray<number>
   /** How often the effect of an element is in the consumers' store; for `effectivelyOnce`. */
@@ -59,6 +77,8 @@ export interface Verdict {
   readonly longestStallMillis: number
   /** When the longest stall began. */
   readonly stalledAt: number
+  /** The longest while a feeder was there. */
+  readonly longestFedStallMillis: number
   /** How long it took until what a process had in hand when it was killed or lapsed was handed out again. */
   readonly refeedMillis: ReadonlyArray<number>
   /** Those of `refeedMillis` that count from a death which was proven at once. */
@@ -111,14 +131,18 @@ const makeIndex = (logs: ReadonlyArray<History.Log>, generated: number) => {
   }
 }
 
-/** Hand-outs of one life beyond the first that nobody marked: those that certainly are, and those that may only be late. */
-const unmarkedBeyondFirst = (handed: ReadonlyArray<Told>): { certain: number; late: number } => {
+/** Hand-outs beyond the first that nobody marked: those that certainly are, and those that may only seem so. */
+const unmarkedBeyondFirst = (handed: ReadonlyArray<Told>): { certain: number; unknown: number } => {
   const unmarked = handed.filter(({ redelivered }) => !redelivered)
   const last = unmarked.at(-1)
-  if (unmarked.length > 1) return { certain: unmarked.length - 1, late: 0 }
-  if (last === undefined || handed[0] === last || handed[0]!.at === last.at) return { certain: 0, late: 0 }
-  // It stands after a marked one. One that was stopped between being handed the element and writing so may stand there.
-  return last.isLate ? { certain: 0, late: 1 } : { certain: 1, late: 0 }
+  if (unmarked.length > 1) return { certain: unmarked.length - 1, unknown: 0 }
+  const before = last === undefined ? [] : handed.filter(({ at }) => at < last.at)
+  if (last === undefined || before.length === 0) return { certain: 0, unknown: 0 }
+  // It stands after marked ones. One that was stopped between being handed the element and writing so may stand there;
+  // and a device hands out what it has from a former life of the feeder until its lease has run out, or it hears of the next.
+  return last.isLate || before.every(({ life }) => life > last.life)
+    ? { certain: 0, unknown: 1 }
+    : { certain: 1, unknown: 0 }
 }
 
 /** For each hand-out of an element, how the same process was rid of it, if it was. */
@@ -139,34 +163,36 @@ const pair = (events: ReadonlyArray<Told>): ReadonlyMap<Told, Told | undefined> 
   return ends
 }
 
-/** The longest time in which nothing was finished, and when it began. */
-const longestStall = (logs: ReadonlyArray<History.Log>): { millis: number; from: number } => {
-  let [first, last] = [Infinity, -Infinity]
-  const each = (visit: (at: number) => void) => {
-    for (const log of logs) {
-      for (let i = 0; i < History.length(log); i++) {
-        const { at, kind } = History.read(log, i)
-        if (kind !== "Handed") visit(at)
-      }
+/** When something was finished, in order, and each millisecond once. */
+const finishedAt = (logs: ReadonlyArray<History.Log>): ReadonlyArray<number> => {
+  const times = new Set<number>()
+  for (const log of logs) {
+    for (let i = 0; i < History.length(log); i++) {
+      const { at, kind } = History.read(log, i)
+      if (kind !== "Handed") times.add(Math.floor(at))
     }
   }
-  each((at) => {
-    first = Math.min(first, at)
-    last = Math.max(last, at)
-  })
-  if (first > last) return { millis: 0, from: 0 }
-  const finished = new Uint8Array(Math.floor(last - first) + 1)
-  each((at) => {
-    finished[Math.floor(at - first)] = 1
-  })
-  let longest = { millis: 0, from: first }
-  let before = 0
-  finished.forEach((isFinished, at) => {
-    if (isFinished === 0) return
-    if (at - before > longest.millis) longest = { millis: at - before, from: first + before }
-    before = at
-  })
-  return longest
+  return [...times].toSorted((one, other) => one - other)
+}
+
+/** The longest time in which nothing was finished, and the longest part of such a time in which a feeder was there. */
+const longestStall = (logs: ReadonlyArray<History.Log>, unfed: ReadonlyArray<Interval>) => {
+  const times = finishedAt(logs)
+  let longest = { millis: 0, from: times[0] ?? 0 }
+  let fed = 0
+  for (let i = 1; i < times.length; i++) {
+    const [from, to] = [times[i - 1]!, times[i]!]
+    if (to - from > longest.millis) longest = { millis: to - from, from }
+    if (to - from <= fed) continue
+    let start = from
+    for (const gap of unfed) {
+      if (gap.to <= start || gap.from >= to) continue
+      fed = Math.max(fed, gap.from - start)
+      start = Math.min(gap.to, to)
+    }
+    fed = Math.max(fed, to - start)
+  }
+  return { ...longest, fed }
 }
 
 export const check = (recorded: Recorded): Verdict => {
@@ -191,6 +217,7 @@ export const check = (recorded: Recorded): Verdict => {
   }
   const unknown = { handOuts: 0, elements: 0 }
   const letters = new Set(recorded.refused)
+  const checkpoints = new Map(recorded.checkpoints.map(({ isAcknowledged, life }) => [life, isAcknowledged]))
   const refeedMillis: Array<number> = []
   const provenRefeedMillis: Array<number> = []
 
@@ -255,18 +282,21 @@ export const check = (recorded: Recorded): Verdict => {
       if (wasTaken) count.late++
     }
 
-    // Lives of a feeder do not know what the one before had out; `atMostOnce` holds across them all the same.
     const doubles = delivery === "atMostOnce"
-      ? { certain: Math.max(0, handed.length - 1), late: 0 }
-      : lives.map((life) => unmarkedBeyondFirst(handed.filter((one) => one.life === life)))
-        .reduce((sum, one) => ({ certain: sum.certain + one.certain, late: sum.late + one.late }), {
-          certain: 0,
-          late: 0
-        })
-    unknown.handOuts += doubles.late
+      ? { certain: Math.max(0, handed.length - 1), unknown: 0 }
+      : unmarkedBeyondFirst(handed)
+    unknown.handOuts += doubles.unknown
     if (doubles.certain > 0) {
       count.duplicated += doubles.certain
       broken(() => `element ${n} was handed out ${doubles.certain} times too often without a mark: ${tell(events)}`)
+    }
+    const again = handed.filter(({ life }) => checkpoints.get(life)?.(n) === true)
+    if (again.length > 0) {
+      count.duplicated += again.length
+      broken(() => `element ${n} was fed again by a life that knew it to be acknowledged: ${tell(events)}`)
+    }
+    if (recorded.isAcknowledged?.(n) === false) {
+      broken(() => `element ${n} is not acknowledged by the last checkpoint: ${tell(events)}`)
     }
     if (letters.has(n) && !events.some(({ kind }) => kind === "Refused")) {
       broken(() => `element ${n} is a dead letter that nobody refused: ${tell(events)}`)
@@ -292,12 +322,13 @@ export const check = (recorded: Recorded): Verdict => {
     }
   }
 
-  const { from, millis } = longestStall(logs)
+  const { fed, from, millis } = longestStall(logs, recorded.unfed)
   return {
     ...count,
     unknown,
     longestStallMillis: millis,
     stalledAt: from,
+    longestFedStallMillis: fed,
     refeedMillis,
     provenRefeedMillis,
     violations

@@ -16,9 +16,22 @@ export const capacity = 1024
 /** Elements of a batch. */
 export const batch = 128
 
+/** The elements are dealt out to so many splits of the source, whose positions are the elements' numbers. */
+export const splits = 4
+
+export const splitOf = (n: number): string => String(n % splits)
+
+export const source = "numbers"
+
+/** The id of the feeder, in all its lives. */
+export const feeder = "chaos"
+
+/** The name of the feed. */
+export const feed = "chaos"
+
 /** The feed, for each delivery; an element's id is its number. */
 export const feedOf = (delivery: RemoteDevices.DeliveryMode) =>
-  Feed.make("chaos", { element: Element, capacity, delivery, identify: ({ n }) => String(n) })
+  Feed.make(feed, { element: Element, capacity, delivery, identify: ({ n }) => String(n) })
 
 const text = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. ".repeat(4)
 

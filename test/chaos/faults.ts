@@ -6,13 +6,16 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Checker from "./checker.ts"
 import type * as Children from "./children.ts"
 import type * as Plan from "./plan.ts"
-import { type Device, hasEnded, type World } from "./world.ts"
+import { checkpoint, type Device, hasEnded, type World } from "./world.ts"
 
 /** What was done. */
 export interface Done {
   readonly counts: Record<Plan.FaultKind, number>
   /** Kills and stops of consumers, for the checker. */
   readonly faults: ReadonlyArray<Checker.Fault>
+  /** What each further life of the feeder went on from, and when there was none. */
+  readonly checkpoints: ReadonlyArray<Checker.Checkpoint>
+  readonly unfed: ReadonlyArray<Checker.Interval>
 }
 
 type Doing = Effect.Effect<void, Children.ChildEnded>
@@ -49,15 +52,25 @@ const toDevice = (device: Device, fault: Plan.Fault, told: (kind: Checker.Fault[
   }
 }
 
-const toFeeder = ({ feeder, said }: World, fault: Plan.Fault): Doing =>
-  fault.kind === "killFeeder"
+const toFeeder = (
+  world: World,
+  fault: Plan.Fault,
+  found: { readonly checkpoints: Array<Checker.Checkpoint>; readonly unfed: Array<Checker.Interval> }
+): Doing => {
+  const { feeder, said } = world
+  const from = Date.now()
+  const doing: Doing = fault.kind === "killFeeder"
     ? Effect.gen(function*() {
       yield* feeder.kill
       yield* Effect.sleep(fault.millis)
       // It may have ended before it was killed.
-      if (said.account === undefined) yield* feeder.start
+      if (said.account !== undefined) return
+      found.checkpoints.push(yield* Effect.orDie(checkpoint(world)))
+      yield* feeder.start
     })
     : during(fault, () => feeder.child().signal("SIGSTOP"), () => feeder.child().signal("SIGCONT"))
+  return Effect.ensuring(doing, Effect.sync(() => found.unfed.push({ from, to: Date.now() })))
+}
 
 /** Keeps what a fault is done to from others, until it is over. */
 const keeping = (busy: { isBusy: boolean }, doing: Doing): Doing => {
@@ -89,6 +102,7 @@ export const doAll = (
       stopFeeder: 0
     }
     const faults: Array<Checker.Fault> = []
+    const found = { checkpoints: Array.of<Checker.Checkpoint>(), unfed: Array.of<Checker.Interval>() }
     /** The fault, unless whom it is meant for has enough to bear. One device at least is left in peace. */
     const begin = (fault: Plan.Fault): readonly [where: string, doing: Doing] | undefined => {
       switch (fault.kind) {
@@ -98,7 +112,7 @@ export const doAll = (
             : ["", keeping(world.disk, during(fault, world.disk.fill, world.disk.free))]
         case "killFeeder":
         case "stopFeeder":
-          return world.feeder.isBusy ? undefined : ["", keeping(world.feeder, toFeeder(world, fault))]
+          return world.feeder.isBusy ? undefined : ["", keeping(world.feeder, toFeeder(world, fault, found))]
         default: {
           const free = world.devices.filter(({ isBusy }) => !isBusy)
           const device = free.find(({ index }) => index >= fault.device) ?? free[0]
@@ -127,5 +141,5 @@ export const doAll = (
       yield* FiberSet.run(running, begun[1])
     }
     yield* Effect.raceFirst(FiberSet.awaitEmpty(running), FiberSet.join(running))
-    return { counts, faults }
+    return { counts, faults, ...found }
   }))

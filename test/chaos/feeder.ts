@@ -4,7 +4,7 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { FailureTolerator, Feeder } from "effect-feeder"
+import { FailureTolerator, Feeder, ResumableSource } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,6 +15,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { existsSync } from "node:fs"
+import { LeastMargin } from "../../src/internal/resuming.ts"
 import * as Element from "./element.ts"
 import { endWithParent, say } from "./process.ts"
 import { FeederSettings } from "./settings.ts"
@@ -23,14 +24,15 @@ endWithParent()
 
 const settings = Schema.decodeUnknownSync(Schema.fromJsonString(FeederSettings))(process.argv[2])
 const feed = Element.feedOf(settings.delivery)
+const { splits } = Element
 const { began, generated, life, perSecond } = settings
 
 /** How often the source looks what is due, and how much it gives at once. */
 const pauseMillis = 20
-const mostAtOnce = 1024
+const mostAtOnce = 256
 
-/** What is due, from element `from` on. */
-const generate = (from: number): Stream.Stream<Element.Element> =>
+/** What is due of a split, from element `from` on. */
+const generate = (from: number): Stream.Stream<readonly [number, Element.Element]> =>
   Stream.unfold(from, (n) =>
     Effect.gen(function*() {
       if (n >= generated) return undefined
@@ -39,9 +41,18 @@ const generate = (from: number): Stream.Stream<Element.Element> =>
         due = perSecond === 0 ? generated : Math.min(generated, Math.floor((Date.now() - began) / 1000 * perSecond))
         if (due <= n) yield* Effect.sleep(pauseMillis)
       }
-      const to = Math.min(due, n + mostAtOnce)
-      return [Array.from({ length: to - n }, (_, i) => Element.make(n + i, life)), to] as const
+      const count = Math.min(Math.ceil((due - n) / splits), mostAtOnce)
+      const elements = Array.from({ length: count }, (_, i) => {
+        const number = n + i * splits
+        return [number, Element.make(number, life)] as const
+      })
+      return [elements, n + count * splits] as const
     })).pipe(Stream.flattenIterable)
+
+const source = ResumableSource.make(Element.source, {
+  splits: Array.from({ length: splits }, (_, i) => Element.splitOf(i)),
+  read: (split, after) => generate(after === undefined ? Number(split) : after + splits)
+})
 
 /** The store, which can be told to behave as one on a full disk. */
 const store = Effect.gen(function*() {
@@ -57,15 +68,16 @@ const store = Effect.gen(function*() {
 
 const main = Effect.gen(function*() {
   const made = yield* Feeder.make(feed, {
-    id: "chaos",
+    id: Element.feeder,
     lease: settings.leaseMillis,
     store: yield* store,
+    checkpointEvery: 200,
     // Nothing is to die of faults, which are many here.
     maxAttempts: 100_000,
     maxDeadLetters: 1000,
     tolerate: FailureTolerator.make({ limit: 1_000_000, initDelay: 50, backoffFactor: 1 })
   })
-  const feeder = yield* made.set(generate(0))
+  const feeder = yield* made.set(source)
   yield* feeder.addRemoteDevices(Object.keys(settings.devices))
   say({ _tag: "Up" })
   yield* feeder.status.pipe(
@@ -86,6 +98,8 @@ const main = Effect.gen(function*() {
   say({ _tag: "Ended", account, refused: refused.map(({ element }) => Option.getOrThrow(element).n) })
 }).pipe(
   Effect.scoped,
+  // Marks what its former life may have fed: with the usual margin, that would be nearly everything here.
+  Effect.provideService(LeastMargin, 500),
   Effect.provide([
     SocketDevices.layer(settings.devices),
     KeyValueStore.layerFileSystem(settings.store).pipe(Layer.provide(NodeServices.layer)),

@@ -43,6 +43,7 @@ export interface Summary {
   readonly longestStallMs: number
   readonly p99RefeedMs: number
   readonly peakRssMb: number
+  readonly longestFedStallMs: number
   readonly unknown: number
   readonly again: number
   readonly corrupt: number
@@ -70,6 +71,7 @@ export const summarize = (settings: Settings, outcome: Outcome, verdict: Verdict
   peakRssMb: Math.round(
     Math.max(0, ...outcome.peaks.filter(({ role }) => role !== "the runner").map((one) => one.rssMb))
   ),
+  longestFedStallMs: Math.round(verdict.longestFedStallMillis),
   unknown: verdict.unknown.handOuts + verdict.unknown.elements,
   again: verdict.again,
   corrupt: verdict.corrupt,
@@ -140,6 +142,11 @@ export const render = (settings: Settings, outcome: Outcome, verdict: Verdict): 
     "times and means",
     table([
       ["longest stall", `${summary.longestStallMs} ms, from ${seconds(verdict.stalledAt - outcome.startedAt)} s on`],
+      ["while a feeder was there", `${Math.round(verdict.longestFedStallMillis)} ms`],
+      [
+        "slowest start",
+        `${outcome.slowestStart.consumer} ms of a consumer, ${outcome.slowestStart.feeder} ms of a feeder`
+      ],
       ["re-feed time", times(refeedMillis)],
       ["after a proven death", times(verdict.provenRefeedMillis)],
       ...outcome.peaks.map(({ handles, role, rssMb }) =>

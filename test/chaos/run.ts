@@ -36,9 +36,12 @@ export interface Outcome extends Faults.Done {
   readonly failures: number
   /** Settlements that came too late, as far as the feeders were told in time. */
   readonly fenced: number
+  /** Whether the last checkpoint says that an element is acknowledged. */
+  readonly isAcknowledged: ((n: number) => boolean) | undefined
   /** The elements that are dead letters in the end, because they were refused. */
   readonly refused: ReadonlyArray<number>
   readonly peaks: ReadonlyArray<Peak>
+  readonly slowestStart: { readonly consumer: number; readonly feeder: number }
   readonly isDiskReal: boolean
   /** Milliseconds since the epoch. */
   readonly startedAt: number
@@ -100,9 +103,15 @@ export const run = (settings: Settings): Effect.Effect<Outcome, Children.ChildEn
     yield* Effect.forEach(devices, (device) => device.child().exited, { concurrency: "unbounded" }).pipe(
       Effect.timeoutOption(5 * settings.leaseMillis)
     )
+    const last = said.account === undefined ? undefined : yield* Effect.orDie(World.checkpoint(world))
     const lives = [...said.lives.values()]
     return {
       ...done,
+      isAcknowledged: last?.isAcknowledged,
+      slowestStart: {
+        consumer: Math.max(...devices.map((device) => device.slowestStart())),
+        feeder: feeder.slowestStart()
+      },
       resets: devices.reduce((sum, { proxy }) => sum + proxy.resets(), 0),
       restarts: {
         consumers: devices.reduce((sum, device) => sum + device.launches() - 1, 0),

@@ -1,14 +1,19 @@
 /**
  * The processes of a run and what lies between them: a feeder, consumers, a proxy before each, and the store's disk.
  */
-import type { RemoteDevices } from "effect-feeder"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Checkpoint, type RemoteDevices } from "effect-feeder"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import type * as Checker from "./checker.ts"
 import * as Children from "./children.ts"
 import * as Disk from "./disk.ts"
+import * as Element from "./element.ts"
 import * as Proxy from "./proxy.ts"
 import type { Database } from "./results.ts"
 import type { Account, ConsumerSettings, FeederSettings, Line } from "./settings.ts"
@@ -31,6 +36,8 @@ export interface Restartable {
   /** How often it was started. */
   readonly launches: () => number
   readonly child: () => Children.Child
+  /** The longest that a start took until it was up, in milliseconds. */
+  readonly slowestStart: () => number
   readonly kill: Effect.Effect<void>
   readonly start: Effect.Effect<void, Children.ChildEnded>
   /** Something is being done to it, or to its link. */
@@ -72,17 +79,21 @@ const restartable = (
   Effect.gen(function*() {
     const scope = yield* Effect.scope
     let launches = 0
+    let slowestStart = 0
     const fresh = Effect.gen(function*() {
       // In a scope of its own, under that of the run.
+      const from = Date.now()
       const own = yield* Scope.fork(scope)
       const child = yield* Scope.provide(launch(++launches), own)
       yield* child.up
+      slowestStart = Math.max(slowestStart, Date.now() - from)
       return { child, own }
     })
     let current = yield* fresh
     return {
       launches: () => launches,
       child: () => current.child,
+      slowestStart: () => slowestStart,
       kill: Effect.suspend(() => {
         current.child.signal("SIGKILL")
         return Scope.close(current.own, Exit.void)
@@ -163,6 +174,21 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
     )
     return { devices, feeder, disk, said }
   })
+
+/** The checkpoint that a life of the feeder which began now would go on from. */
+export const checkpoint = ({ disk, feeder }: World): Effect.Effect<Checker.Checkpoint, Checkpoint.CheckpointFailed> =>
+  Effect.gen(function*() {
+    const store = yield* KeyValueStore.KeyValueStore
+    const loaded = yield* Checkpoint.load(store, { feeder: Element.feeder, feed: Element.feed })
+    return {
+      life: feeder.launches() + 1,
+      isAcknowledged: (n: number) =>
+        loaded !== undefined && Checkpoint.isAcknowledged(loaded, `${Element.source}/${Element.splitOf(n)}`, n)
+    }
+  }).pipe(
+    Effect.provide(KeyValueStore.layerFileSystem(disk.directory).pipe(Layer.provide(NodeServices.layer))),
+    Effect.catchTag("PlatformError", Effect.die)
+  )
 
 /** The feeder has ended, as it should or not, and not because it was killed. */
 export const hasEnded = ({ feeder, said }: World): boolean =>
