@@ -163,6 +163,17 @@ export const mutations: ReadonlyArray<Mutation> = [
     edits: [[outstanding, "attempt: item.attempt + 1,", "attempt: item.attempt,"]]
   },
   {
+    name: "what is to be given once at most is given again",
+    law: 4,
+    within: 2000,
+    where: (plan) => plan.delivery === "atMostOnce",
+    edits: [[
+      books,
+      "if (options.delivery === \"atMostOnce\") letGo",
+      "if (options.delivery !== options.delivery) letGo"
+    ]]
+  },
+  {
     name: "a session that is resumed begins anew",
     law: 4,
     within: 500,
