@@ -138,6 +138,8 @@ const command = Command.make("chaos", {
       onNone: () => Plan.faultKinds,
       onSome: (list) => Plan.faultKinds.filter((kind) => list.split(",").includes(kind))
     })
+    // One that hands out once at most cannot be resumed: a feeder that is killed takes what is out with it.
+    const kinds = options.delivery === "atMostOnce" ? wanted.filter((kind) => kind !== "killFeeder") : wanted
     const elements = Option.getOrUndefined(options.elements)
     const minutes = Option.getOrElse(options.minutes, () => elements === undefined ? 1 : elements / usualRate / 60)
     const perSecond = Option.getOrElse(options.rate, () =>
@@ -151,7 +153,7 @@ const command = Command.make("chaos", {
       elements: elements ?? Math.max(1, Math.round(minutes * 60 * (perSecond === 0 ? usualRate : perSecond))),
       perSecond,
       faultMillis: minutes * 60_000,
-      kinds: wanted,
+      kinds,
       directory: yield* directory,
       log: () => {},
       json: options.json

@@ -59,7 +59,7 @@ const sqlErrorIn = (cause: Cause.Cause<unknown>): SqlError | undefined => {
  *
  * **Example** (On PostgreSQL)
  *
- * ```ts
+ * ```ts import.meta.vitest
  * import { PgClient } from "@effect/sql-pg"
  * import { Layer, Redacted } from "effect"
  * import * as SqlSettlements from "effect-feeder/layers/SqlSettlements"

@@ -11,13 +11,13 @@ const Element = Schema.Struct({ n: Schema.Int, life: Schema.Int, payload: Schema
 export type Element = typeof Element.Type
 
 /** Elements that may wait at the feeder, and at each device. */
-export const capacity = 1024
+export const capacity = 512
 
 /** Elements of a batch. */
 export const batch = 128
 
 /** The elements are dealt out to so many splits of the source, whose positions are the elements' numbers. */
-export const splits = 4
+export const splits = 2
 
 export const splitOf = (n: number): string => String(n % splits)
 

@@ -31,8 +31,8 @@ const { began, generated, life, perSecond } = settings
 const pauseMillis = 20
 const mostAtOnce = 256
 
-/** What is due of a split, from element `from` on. */
-const generate = (from: number): Stream.Stream<readonly [number, Element.Element]> =>
+/** What is due of elements `from`, `from + step` and so on, with their numbers. */
+const generate = (from: number, step: number): Stream.Stream<readonly [number, Element.Element]> =>
   Stream.unfold(from, (n) =>
     Effect.gen(function*() {
       if (n >= generated) return undefined
@@ -41,17 +41,17 @@ const generate = (from: number): Stream.Stream<readonly [number, Element.Element
         due = perSecond === 0 ? generated : Math.min(generated, Math.floor((Date.now() - began) / 1000 * perSecond))
         if (due <= n) yield* Effect.sleep(pauseMillis)
       }
-      const count = Math.min(Math.ceil((due - n) / splits), mostAtOnce)
+      const count = Math.min(Math.ceil((due - n) / step), mostAtOnce)
       const elements = Array.from({ length: count }, (_, i) => {
-        const number = n + i * splits
+        const number = n + i * step
         return [number, Element.make(number, life)] as const
       })
-      return [elements, n + count * splits] as const
+      return [elements, n + count * step] as const
     })).pipe(Stream.flattenIterable)
 
 const source = ResumableSource.make(Element.source, {
   splits: Array.from({ length: splits }, (_, i) => Element.splitOf(i)),
-  read: (split, after) => generate(after === undefined ? Number(split) : after + splits)
+  read: (split, after) => generate(after === undefined ? Number(split) : after + splits, splits)
 })
 
 /** The store, which can be told to behave as one on a full disk. */
@@ -77,7 +77,10 @@ const main = Effect.gen(function*() {
     maxDeadLetters: 1000,
     tolerate: FailureTolerator.make({ limit: 1_000_000, initDelay: 50, backoffFactor: 1 })
   })
-  const feeder = yield* made.set(source)
+  const feeder = yield* (settings.delivery === "atMostOnce"
+    // Such a feed cannot be resumed.
+    ? made.set(Stream.map(generate(0, 1), ([, element]) => element))
+    : made.set(source))
   yield* feeder.addRemoteDevices(Object.keys(settings.devices))
   say({ _tag: "Up" })
   yield* feeder.status.pipe(

@@ -27,7 +27,7 @@ const weights: Record<FaultKind, number> = {
   delay: 4,
   slow: 3,
   disk: 2,
-  killFeeder: 3,
+  killFeeder: 2,
   stopFeeder: 1
 }
 

@@ -103,7 +103,9 @@ export const run = (settings: Settings): Effect.Effect<Outcome, Children.ChildEn
     yield* Effect.forEach(devices, (device) => device.child().exited, { concurrency: "unbounded" }).pipe(
       Effect.timeoutOption(5 * settings.leaseMillis)
     )
-    const last = said.account === undefined ? undefined : yield* Effect.orDie(World.checkpoint(world))
+    const last = said.account === undefined || settings.delivery === "atMostOnce"
+      ? undefined
+      : yield* Effect.orDie(World.checkpoint(world))
     const lives = [...said.lives.values()]
     return {
       ...done,

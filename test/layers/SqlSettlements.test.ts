@@ -68,8 +68,7 @@ const scenario = (
     unknown,
     Scope.Scope | Settlements.Settlements | SqlClient.SqlClient | Layer.Success<typeof devices>
   >
-) =>
-  it.live(name, () => Effect.andThen(clear, Effect.suspend(test)).pipe(Effect.provide(devices), Effect.provide(store)))
+) => it.live(name, () => Effect.andThen(clear, Effect.suspend(test)).pipe(Effect.provide([devices, store])))
 
 const devices = MemoryDevices.layer({ feeds: [Orders] })
 
