@@ -22,6 +22,9 @@ export const broken = ({ elements }: Settings, outcome: Outcome, verdict: Verdic
     if (restarts.feeder === 0 && generated !== elements) {
       ledger.push(`the ledger has ${generated} generated of ${elements}`)
     }
+    if (restarts.feeder === 0 && verdict.unknown.elements > dropped) {
+      ledger.push(`nobody finished ${verdict.unknown.elements}, of which the ledger has ${dropped} dropped`)
+    }
     if (restarts.feeder === 0 && dead !== verdict.dead) {
       ledger.push(`the ledger has ${dead} dead, consumers refused ${verdict.dead}`)
     }
