@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Logger, Queue, Random, Schema, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Latch, Logger, Queue, Random, Scheduler, Schema, Scope, Stream } from "effect"
 import { Checkpoint, Feed, Feeder, RemoteDevices, ResumableSource } from "effect-feeder"
 import { FaultyDevices } from "effect-feeder/testing"
 import { KeyValueStore } from "effect/persistence"
@@ -16,12 +16,21 @@ const makeDisk = () => {
   const files = new Map<string, string>()
   /** The store as one process has it. */
   const open = (millis = 0) => {
-    const process = { isDead: false, isFull: false, passing: Latch.makeUnsafe(true), writes: 0 }
+    const process = {
+      isDead: false,
+      isFull: false,
+      /** It writes, and says that it has failed. */
+      isLying: false,
+      passing: Latch.makeUnsafe(true),
+      begun: 0,
+      writes: 0
+    }
     const failed = new KeyValueStore.KeyValueStoreError({ method: "set", message: "the disk is full" })
     const store = KeyValueStore.makeStringOnly({
       get: (key) => Effect.sync(() => files.get(key)),
       set: (key, value) =>
         Effect.gen(function*() {
+          process.begun++
           yield* process.passing.await
           if (process.isDead) return yield* Effect.never
           files.set(key, value.slice(0, value.length / 2))
@@ -29,6 +38,7 @@ const makeDisk = () => {
           yield* Effect.sleep(millis)
           if (process.isDead) return yield* Effect.never
           files.set(key, value)
+          if (process.isLying) return yield* failed
           process.writes++
         }),
       remove: (key) => Effect.sync(() => files.delete(key)),
@@ -242,12 +252,17 @@ describe("the next life", () => {
     every: Schema.Literals([1, 20, 150]),
     slow: Schema.Literals([0, 5, 40])
   })
-  const Plan = { lives: Schema.Array(Life), splits: Schema.Literals([1, 2, 5]), seed: Schema.Natural }
+  const Plan = {
+    lives: Schema.Array(Life),
+    splits: Schema.Literals([1, 2, 5]),
+    ops: Schema.Literals([5, 2048]),
+    seed: Schema.Natural
+  }
 
   it.effect.prop(
     "lives that end anywhere feed the whole of a source, and nothing again that is not marked",
     Plan,
-    ({ lives, seed, splits }) =>
+    ({ lives, ops, seed, splits }) =>
       Effect.gen(function*() {
         const disk = makeDisk()
         const size = 60
@@ -294,7 +309,12 @@ describe("the next life", () => {
           const to = (numbers.length - 1) * 10
           assert.deepStrictEqual(ended[`parts/${split}`], { to, above: [], reserved: 0, ended: true })
         }
-      }).pipe(onNetwork, fewReserved, Random.withSeed(`${seed}`)),
+      }).pipe(
+        onNetwork,
+        fewReserved,
+        Random.withSeed(`${seed}`),
+        Effect.provideService(Scheduler.MaxOpsBeforeYield, ops)
+      ),
     { arbitrary: { runs: 25 } }
   )
 })
@@ -396,6 +416,93 @@ describe("the store", () => {
         })]))
       )
     }))
+
+  it.effect("has a first checkpoint before anything is fed, in each life", () =>
+    Effect.gen(function*() {
+      const disk = makeDisk()
+      for (const first of [0, 2]) {
+        const { process, store } = disk.open()
+        const scope = yield* Scope.make()
+        const made = yield* Scope.provide(Feeder.make(Numbers, { id: "f", store }), scope)
+        // The next life cannot claim its id, and goes on without.
+        process.isFull = first > 0
+        const feeder = yield* made.set(inPieces("table", { 0: range(9) }))
+        yield* Effect.forkIn(feeder.run, scope)
+        process.isFull = true
+        const taken = yield* Effect.forkChild(feeder.takeMany(2))
+        yield* pass(5000)
+        const { checkpoint, ledger } = yield* feeder.status
+        assert.strictEqual(checkpoint?.isWaiting, true)
+        assert.strictEqual(ledger.generated, 0)
+        process.isFull = false
+        yield* pass(5000)
+        assert.deepStrictEqual(yield* Fiber.join(taken), range(2, first))
+        yield* Scope.close(scope, Exit.void)
+      }
+    }).pipe(Effect.provide(Logger.layer([]))))
+
+  it.effect("is written again in time, before what is reserved is used up", () =>
+    Effect.gen(function*() {
+      const { process, store } = makeDisk().open()
+      const options = { id: "f", store, checkpointEvery: "1 hour" } as const
+      const feeder = yield* Effect.flatMap(Feeder.make(Numbers, options), (made) =>
+        made.set(inPieces("table", { 0: range(100) })))
+      yield* Effect.forkChild(feeder.run)
+      assert.strictEqual(yield* feeder.take, 0)
+      process.passing.closeUnsafe()
+      assert.strictEqual(process.begun, 1)
+      for (const n of range(9, 1)) {
+        assert.strictEqual(yield* feeder.take, n)
+      }
+      assert.strictEqual(process.begun, 2)
+      assert.isFalse((yield* feeder.status).checkpoint?.isWaiting)
+      process.passing.openUnsafe()
+    }).pipe(fewReserved))
+
+  it.effect("may have what it says it has not, so that the lower reservation counts until it has another", () =>
+    Effect.gen(function*() {
+      const disk = makeDisk()
+      const { process, store } = disk.open()
+      const feeder = yield* Effect.flatMap(
+        Feeder.make(Numbers, { id: "f", store }),
+        (made) => made.set(inPieces("table", { 0: range(100) }))
+      )
+      yield* Effect.forkChild(feeder.run)
+      assert.deepStrictEqual(yield* feeder.takeMany(3), range(3))
+      yield* pass(2000)
+      process.isLying = true
+      yield* feeder.stop
+      yield* pass(10)
+      const { reserved, to } = (yield* load(disk))!.splits["table/0"]!
+      assert.deepStrictEqual([to, reserved], [20, 4])
+      yield* Effect.forkChild(feeder.run)
+      assert.deepStrictEqual(yield* feeder.takeMany(4), range(4, 3))
+      const more = yield* Effect.forkChild(feeder.take)
+      process.passing.closeUnsafe()
+      yield* pass(5000)
+      assert.isUndefined(more.pollUnsafe())
+      process.isLying = false
+      process.passing.openUnsafe()
+      yield* pass(5000)
+      assert.strictEqual(yield* Fiber.join(more), 7)
+    }).pipe(Effect.provide(Logger.layer([]))))
+
+  it.effect("that was not written when a run was stopped is written when it runs again", () =>
+    Effect.gen(function*() {
+      const { process, store } = makeDisk().open()
+      const feeder = yield* Effect.flatMap(Feeder.make(Numbers, { id: "f", store }), (made) =>
+        made.set(inPieces("table", { 0: range(100) })))
+      yield* Effect.forkChild(feeder.run)
+      assert.deepStrictEqual(yield* feeder.takeMany(3), range(3))
+      yield* pass(2000)
+      process.isFull = true
+      yield* feeder.stop
+      yield* pass(10)
+      process.isFull = false
+      yield* Effect.forkChild(feeder.run)
+      yield* pass(5000)
+      assert.deepStrictEqual(yield* feeder.takeMany(20), range(20, 3))
+    }).pipe(Effect.provide(Logger.layer([]))))
 
   it.effect("that hangs delays an end by the grace period at most", () =>
     Effect.gen(function*() {
