@@ -1,10 +1,14 @@
 import { PgClient } from "@effect/sql-pg"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Option, Schema, type Scope } from "effect"
-import { Feed, Feeder, MemoryDevices, Settlements } from "effect-feeder"
+import { Context, Deferred, Effect, Fiber, Layer, Logger, Option, Schema, type Scope, Stream } from "effect"
+import { FailureTolerator, Feed, Feeder, MemoryDevices, Settlements } from "effect-feeder"
+import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import * as SqlSettlements from "effect-feeder/layers/SqlSettlements"
+import { ManualSource } from "effect-feeder/testing"
 import { SqlClient } from "effect/sql"
+import { Orders } from "../fixtures/messages.ts"
 import * as Postgres from "../fixtures/postgres.ts"
+import { freePort, startOrders } from "../fixtures/processes.ts"
 import { hasEnded, range } from "../network.ts"
 
 let postgres: Postgres.Postgres
@@ -16,13 +20,6 @@ beforeAll(async () => {
 afterAll(() => postgres.stop(), 60_000)
 
 const device = "/job:consumer/replica:0"
-
-const Orders = Feed.make("orders", {
-  element: Schema.Int,
-  capacity: 8,
-  delivery: "effectivelyOnce",
-  identify: (n) => `order-${n}`
-})
 
 class Broken extends Schema.TaggedError<Broken>()("Broken", {}) {}
 
@@ -67,8 +64,9 @@ const scenario = (
     unknown,
     unknown,
     Scope.Scope | Settlements.Settlements | SqlClient.SqlClient | Layer.Success<typeof devices>
-  >
-) => it.live(name, () => Effect.andThen(clear, Effect.suspend(test)).pipe(Effect.provide([devices, store])))
+  >,
+  millis = 30_000
+) => it.live(name, () => Effect.andThen(clear, Effect.suspend(test)).pipe(Effect.provide([devices, store])), millis)
 
 const devices = MemoryDevices.layer({ feeds: [Orders] })
 
@@ -360,4 +358,56 @@ describe("an effectivelyOnce feed", () => {
       assert.deepStrictEqual(yield* effects, names(6))
       yield* Fiber.join(run)
     }))
+})
+
+describe("processes", () => {
+  scenario(
+    "that are killed, and stopped until their lease is over, take effect once for each element",
+    () =>
+      Effect.gen(function*() {
+        const { socket: host, username } = postgres
+        const ports = [yield* freePort, yield* freePort]
+        const links = SocketDevices.layer(
+          Object.fromEntries(ports.map((port, i) => [`/job:consumer/replica:${i}`, `tcp://127.0.0.1:${port}`]))
+        )
+        const begin = (index: number) => startOrders({ port: ports[index]!, host, username, millis: 5 })
+        const alive = yield* Effect.forEach(ports, (_, i) => begin(i), { concurrency: "unbounded" })
+        const manual = yield* ManualSource.make<number>()
+        const made = yield* Feeder.make(Orders, {
+          id: "f",
+          lease: 1000,
+          maxAttempts: 1000,
+          tolerate: FailureTolerator.make({ limit: 400, initDelay: 50, backoffFactor: 1 })
+        })
+        const feeder = yield* made.set(manual.source)
+        yield* Effect.provide(feeder.addRemoteReplicas("consumer", 2), [links, Logger.layer([])])
+        const run = yield* Effect.forkChild(feeder.run)
+        const when = (check: (status: Feeder.Status) => boolean) =>
+          Stream.runDrain(Stream.takeUntil(feeder.changes, check))
+        const rounds = 5
+        for (let round = 0; round < rounds; round++) {
+          yield* when(({ devices }) => devices.every(({ phase }) => phase === "Live"))
+          yield* manual.push(...range(100, round * 100))
+          yield* when(({ ledger }) => ledger.delivered >= round * 100 + 40)
+          const index = round % 2
+          if (round < rounds - 1) {
+            yield* alive[index]!.signal("SIGKILL")
+            yield* alive[index]!.exited
+            alive[index] = yield* begin(index)
+          } else {
+            // It wakes when the other one has what it had in hand.
+            yield* alive[index]!.signal("SIGSTOP")
+            yield* Effect.sleep(2000)
+            yield* alive[index]!.signal("SIGCONT")
+          }
+        }
+        yield* manual.end
+        const { dead, delivered, lost, redelivered } = yield* Fiber.join(run)
+        assert.deepStrictEqual([delivered, dead, lost], [rounds * 100, 0, 0])
+        assert.isAbove(redelivered, 0)
+        for (const process of alive) assert.deepStrictEqual(yield* process.exited, { code: 0, signal: null })
+        assert.deepStrictEqual(yield* effects, names(rounds * 100))
+      }),
+    120_000
+  )
 })
