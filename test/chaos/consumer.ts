@@ -20,9 +20,6 @@ const settings = Schema.decodeUnknownSync(Schema.fromJsonString(ConsumerSettings
 const feed = Element.feedOf(settings.delivery)
 const append = History.append(settings.history, settings.device, settings.launch)
 
-/** How long a batch is worked on. */
-const workMillis = 10
-
 /** Without a turn for so long, what was handed out before it may have been taken back since. */
 const pauseMillis = settings.leaseMillis / 20
 const tickMillis = 10
@@ -71,12 +68,12 @@ const work = (elements: ReadonlyArray<Element.Element>, deliveries: ReadonlyArra
     const done = left.filter(({ kind }) => kind === "Done")
     if (!isAgain) append(handed)
     if (done.length < left.length) {
-      yield* Effect.sleep(workMillis)
+      yield* Effect.sleep(handed.length * settings.workMillis)
       append(left.map((event) => ({ ...event, at: Date.now() })))
       return yield* Feed.outcomes(left.map(({ kind }) => outcomes[kind === "Handed" ? "Done" : kind]))
     }
     yield* Results.Results.use(({ add }) => add(done.map(({ n }) => n)))
-    yield* Effect.sleep(workMillis)
+    yield* Effect.sleep(handed.length * settings.workMillis)
     if (!isAgain) append(left.map((event) => ({ ...event, at: Date.now() })))
   }).pipe(Effect.catchTag("SqlError", (error) => Effect.fail(Feed.retry({ cause: error.message }))))
 

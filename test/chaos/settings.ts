@@ -13,6 +13,8 @@ export const ConsumerSettings = Schema.Struct({
   launch: Schema.Natural,
   port: Schema.Natural,
   leaseMillis: Schema.Natural,
+  /** How long it works on each element of a batch. */
+  workMillis: Schema.Finite,
   /** Where it records what it does. */
   history: Schema.String,
   /** Where it puts its results, if it has any. */

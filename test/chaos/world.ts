@@ -110,6 +110,8 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
     const { delivery, directory, leaseMillis } = settings
     const history = historyOf(directory)
     Fs.mkdirSync(history)
+    // Busy enough that something waits at each device, and not so busy that the others cannot stand in for one.
+    const workMillis = settings.perSecond === 0 ? 0 : 0.7 * 1000 * settings.devices / settings.perSecond
     const said: Said = { account: undefined, refused: [], lives: new Map(), problems: [] }
     const disk = yield* Disk.make(directory)
 
