@@ -129,6 +129,7 @@ export const make = (settings: Settings): Effect.Effect<World, Children.ChildEnd
               launch,
               port,
               leaseMillis,
+              workMillis,
               history,
               database: settings.database
             } satisfies ConsumerSettings,
