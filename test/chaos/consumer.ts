@@ -24,7 +24,7 @@ const append = History.append(settings.history, settings.device, settings.launch
 const pauseMillis = settings.leaseMillis / 20
 const tickMillis = 10
 let ticked = Date.now()
-/** The first batch after a pause was perhaps handed out before it. */
+/** The next batch was perhaps handed out before a pause. */
 let isLate = false
 
 const noticePause = (now: number): void => {
@@ -67,14 +67,15 @@ const work = (elements: ReadonlyArray<Element.Element>, deliveries: ReadonlyArra
     const left = handed.map((event) => ({ ...event, kind: kindOf(event.n, event.attempt) }))
     const done = left.filter(({ kind }) => kind === "Done")
     if (!isAgain) append(handed)
-    if (done.length < left.length) {
-      yield* Effect.sleep(handed.length * settings.workMillis)
-      append(left.map((event) => ({ ...event, at: Date.now() })))
-      return yield* Feed.outcomes(left.map(({ kind }) => outcomes[kind === "Handed" ? "Done" : kind]))
-    }
-    yield* Results.Results.use(({ add }) => add(done.map(({ n }) => n)))
+    const areDone = done.length === left.length
+    if (areDone) yield* Results.Results.use(({ add }) => add(done.map(({ n }) => n)))
     yield* Effect.sleep(handed.length * settings.workMillis)
     if (!isAgain) append(left.map((event) => ({ ...event, at: Date.now() })))
+    // What comes next is taken after this: a pause before now does not excuse it.
+    noticePause(Date.now())
+    isLate = false
+    if (areDone) return
+    return yield* Feed.outcomes(left.map(({ kind }) => outcomes[kind === "Handed" ? "Done" : kind]))
   }).pipe(Effect.catchTag("SqlError", (error) => Effect.fail(Feed.retry({ cause: error.message }))))
 
 const main = Effect.gen(function*() {
