@@ -103,7 +103,7 @@ export const doAll = (
     }
     const faults: Array<Checker.Fault> = []
     const found = { checkpoints: Array.of<Checker.Checkpoint>(), unfed: Array.of<Checker.Interval>() }
-    /** The fault, unless whom it is meant for has enough to bear. One device at least is left in peace. */
+    /** The fault, unless whom it is meant for has enough to bear. Half of the devices are left in peace. */
     const begin = (fault: Plan.Fault): readonly [where: string, doing: Doing] | undefined => {
       switch (fault.kind) {
         case "disk":
@@ -116,7 +116,7 @@ export const doAll = (
         default: {
           const free = world.devices.filter(({ isBusy }) => !isBusy)
           const device = free.find(({ index }) => index >= fault.device) ?? free[0]
-          if (device === undefined || (free.length === 1 && world.devices.length > 1)) return undefined
+          if (device === undefined || free.length <= Math.floor(world.devices.length / 2)) return undefined
           const told = (kind: Checker.Fault["kind"]) =>
             faults.push({
               kind,
