@@ -94,7 +94,7 @@ const positive = Schema.Int.check(Schema.isGreaterThan(0))
 
 const command = Command.make("chaos", {
   minutes: Flag.Finite("minutes").pipe(
-    Flag.withDescription("How long elements are generated, and faults done; 1 unless it follows from the elements"),
+    Flag.withDescription("How long elements are generated; 1 unless it follows from the elements"),
     Flag.optional
   ),
   elements: Flag.Int("elements").pipe(
@@ -152,7 +152,8 @@ const command = Command.make("chaos", {
       leaseMillis: options.lease,
       elements: elements ?? Math.max(1, Math.round(minutes * 60 * (perSecond === 0 ? usualRate : perSecond))),
       perSecond,
-      faultMillis: minutes * 60_000,
+      // A machine that is too slow for the rate is given more time, with faults in it.
+      faultMillis: 2 * minutes * 60_000,
       kinds,
       directory: yield* directory,
       log: () => {},

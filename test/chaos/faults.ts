@@ -83,7 +83,7 @@ const keeping = (busy: { isBusy: boolean }, doing: Doing): Doing => {
   )
 }
 
-/** Does faults, which may overlap, for so long or until the feeder has ended; then all are over. */
+/** Does faults, which may overlap, until the feeder has ended, and no longer than so; then all are over. */
 export const doAll = (
   world: World,
   plan: Iterable<Plan.Fault>,

@@ -13,7 +13,7 @@ import * as World from "./world.ts"
 
 export interface Settings extends World.Settings {
   readonly seed: number
-  /** Faults come for so long, or until the feeder ends. */
+  /** Faults come until the feeder ends, and no longer than so. */
   readonly faultMillis: number
   readonly kinds: ReadonlyArray<Plan.FaultKind>
   /** Is told what happens. */
