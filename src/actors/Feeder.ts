@@ -28,6 +28,7 @@ import type { Checkpoint, CheckpointFailed } from "../internal/checkpoints.ts"
 import type { Dead, DeviceStatus, Slot } from "../internal/feederBooks.ts"
 import * as Books from "../internal/feederBooks.ts"
 import * as Devices from "../internal/feederDevices.ts"
+import type { Drained } from "../internal/feederDrain.ts"
 import { FeedError, IdsNotStable } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
 import * as Overflow from "../internal/overflow.ts"
@@ -43,6 +44,7 @@ import * as QueueRunner from "./QueueRunner.ts"
 import type { Tolerator } from "./RemoteFeed.ts"
 
 export type { Dead, DeviceStatus } from "../internal/feederBooks.ts"
+export type { Drained } from "../internal/feederDrain.ts"
 export {
   DeviceInvalid,
   FeedError,
@@ -210,6 +212,18 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
    */
   readonly checkpoint: Effect.Effect<Checkpoint, CheckpointFailed>
   /**
+   * Stops a run gently: the sources are paused and nothing more is sent, what is out is waited for, at most until the
+   * deadline, and then the run is stopped, so that it completes with its account. Says what became of the elements that
+   * were queued and out.
+   *
+   * Devices are told to wait for no more to fill a batch. What a consumer gives back, and what was out at a device that
+   * dies, is returned: it stays for the next run. A feed that has nothing left to feed ends, and its consumers with it.
+   *
+   * It returns when the run has ended, at once when none goes on. Interrupting it stops the run at once, and so do
+   * `stop` and an interruption of the run. `deadline` is counted from now; default: the feeder's `gracePeriod`.
+   */
+  readonly drain: (options?: { readonly deadline?: Duration.Input | undefined }) => Effect.Effect<Drained>
+  /**
    * Waits until an element was first accepted by a device, or taken here, or the feed has ended. A run that is stopped
    * before that leaves who waits to the next. Fails with the run; is interrupted when the feeder's scope is closed.
    */
@@ -269,6 +283,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     const scope = yield* Effect.scope
     const id = options.id ?? `${feed.name}-${yield* randomId}`
     const { store } = options
+    const leaseMillis = millisOf(options.lease ?? "10 seconds")
     /** The ids of elements, which an effectivelyOnce feed needs, are their positions in sources. */
     const areIdsPositions = feed.delivery === "effectivelyOnce" && feed.identify === undefined
     if (areIdsPositions && (store === undefined || options.id === undefined)) {
@@ -306,13 +321,14 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         incarnation,
         acknowledge: feed.acknowledge,
         delivery: feed.delivery,
-        leaseMillis: millisOf(options.lease ?? "10 seconds"),
+        leaseMillis,
         chunk: (elements) => feed.codec.fromElements(elements)
       },
       info: feed.info,
       tolerate,
       isTogether,
-      gracePeriod
+      gracePeriod,
+      untilKnown: (device) => resuming.untilKnown(device)
     })
     const { queue } = books
 
@@ -343,6 +359,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       isAtMostOnce: feed.delivery === "atMostOnce",
       areIdsPositions,
       incarnation,
+      leaseMillis,
       store,
       every: options.checkpointEvery ?? "1 second",
       leastMargin: yield* Resuming.LeastMargin,
@@ -449,6 +466,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       run: runs.run,
       stop: runs.stop,
       checkpoint: resuming.checkpoint,
+      drain: (options?: { readonly deadline?: Duration.Input | undefined }) =>
+        runs.drain(options?.deadline ?? gracePeriod),
       feeding: runs.feeding,
       status: Effect.sync(status),
       changes: Stream.unwrap(Effect.map(books.watch, (changed) =>

@@ -203,7 +203,8 @@ export const make = <A>(options: {
       const taken = received(restore, (onTake) => owner.queue.takeAvailable(elements, onTake), putBack)
       return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
         if (items.length > 0) mayFindEnd = false
-        const count = fitting(items)
+        // A drain may have begun while it waited.
+        const count = owner.canFeed() ? fitting(items) : 0
         if (count < items.length) {
           owner.putBackUnsafe(items.slice(count))
           owner.changedUnsafe()
@@ -256,7 +257,8 @@ export const make = <A>(options: {
     }).pipe(
       Effect.onInterrupt(() => {
         apply({ _tag: "Stop" })
-        return isClosing ? Effect.ignore(Effect.timeoutOption(write(link), flushTime)) : Effect.void
+        // As far as the link takes it now: a close says the same, and a stop waits for no peer.
+        return isClosing ? Effect.ignore(Effect.raceFirst(write(link), Effect.yieldNow)) : Effect.void
       })
     )
 

@@ -6,15 +6,18 @@ import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import type { Checkpoint, Copy } from "./checkpoints.ts"
 import * as Checkpoints from "./checkpoints.ts"
 
+/** What is kept. */
+export type Content = Pick<Checkpoint, "splits" | "devices" | "leaseMillis">
+
 /** The checkpoints of one life: see the module. */
 export interface CheckpointStore {
   readonly key: string
-  /** The splits of the life before, as they were loaded. */
-  readonly inherited: Checkpoint["splits"]
+  /** What the life before has left, if there was one. */
+  readonly inherited: Checkpoint | undefined
   /** The last checkpoint that this life is known to have written. */
   readonly written: () => Checkpoint | undefined
   /** Not to be run twice at once. A write that fails, or is interrupted, may have been done or not. */
-  readonly write: (splits: Checkpoint["splits"]) => Effect.Effect<Checkpoint, Checkpoints.CheckpointFailed>
+  readonly write: (content: Content) => Effect.Effect<Checkpoint, Checkpoints.CheckpointFailed>
 }
 
 /**
@@ -33,7 +36,7 @@ export const open = (options: {
   let newest: { readonly checkpoint: Checkpoint; readonly copy: Copy } | undefined
   let written: Checkpoint | undefined
 
-  const write = (splits: Checkpoint["splits"]): Effect.Effect<Checkpoint, Checkpoints.CheckpointFailed> =>
+  const write = ({ devices, leaseMillis, splits }: Content): Effect.Effect<Checkpoint, Checkpoints.CheckpointFailed> =>
     Effect.gen(function*() {
       const copy = newest?.copy === "a" ? "b" : "a"
       const sequence = (newest?.checkpoint.sequence ?? 0) + 1
@@ -42,7 +45,7 @@ export const open = (options: {
         const detail = `sequence ${other.sequence} by incarnation ${other.incarnation}, this one is ${incarnation}`
         return yield* new Checkpoints.CheckpointFailed({ key, why: "taken over", detail })
       }
-      const checkpoint: Checkpoint = { feed, feeder, incarnation, sequence, splits }
+      const checkpoint: Checkpoint = { feed, feeder, incarnation, sequence, leaseMillis, devices, splits }
       yield* store.set(`${key}/${copy}`, Checkpoints.encode(checkpoint)).pipe(
         Effect.catchDefect(Effect.fail),
         Effect.mapError((error) =>
@@ -57,8 +60,8 @@ export const open = (options: {
   const claim = (attempts: number): Effect.Effect<CheckpointStore, Checkpoints.CheckpointFailed> =>
     Effect.gen(function*() {
       newest = yield* Checkpoints.newest(store, key)
-      const inherited = newest?.checkpoint.splits ?? {}
-      if (newest !== undefined) {
+      const inherited = newest?.checkpoint
+      if (inherited !== undefined) {
         yield* Effect.catchIf(
           write(inherited),
           (failed) => failed.why === "unwritable",

@@ -40,6 +40,9 @@ export type Split = typeof Split.Type
  * A checkpoint: the splits of a feeder's resumable sources, each by `<source>/<split>`. `sequence` grows by one with each
  * checkpoint, `incarnation` from one life of the feeder to the next.
  *
+ * `devices` are those that may hand out what is not acknowledged, for as long as `leaseMillis` after the feeder's end. The
+ * next life feeds nothing of that elsewhere, before they have answered it or the time is over.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -48,6 +51,8 @@ export const Checkpoint = Schema.Struct({
   feeder: Schema.String,
   incarnation: Schema.Natural,
   sequence: Schema.Natural,
+  leaseMillis: Schema.Natural,
+  devices: Schema.Array(Schema.String),
   splits: Schema.Record(Schema.String, Split)
 })
 
@@ -100,6 +105,8 @@ export class CheckpointFailed extends Schema.Error<CheckpointFailed>(`${TypeId}/
  *   feeder: "importer",
  *   incarnation: 1,
  *   sequence: 4,
+ *   leaseMillis: 10_000,
+ *   devices: ["/job:indexer/replica:0"],
  *   splits: { "table/0": { to: 10, above: [[11, 13]], reserved: 100, ended: false } }
  * }
  *

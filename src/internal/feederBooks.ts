@@ -56,6 +56,8 @@ export interface Remote<A> {
 export interface Run {
   readonly outer: Coordinator.Coordinator<unknown>
   readonly links: Coordinator.Coordinator<unknown>
+  /** What runs the sources. */
+  readonly runners: Array<Fiber.Fiber<unknown, unknown>>
   /** What all remote feeds share, if they restart together. */
   readonly restarts: Restarts | undefined
 }
@@ -90,6 +92,8 @@ export interface Books<A> {
   readonly owner: RemoteFeed.Owner<A>
   /** The run that goes on, if one does. */
   run: Run | undefined
+  /** The run is being drained: nothing more is fed. */
+  isDraining: boolean
   /** Why the run cannot go on. */
   fatal: FeedError | undefined
   /** The sources have ended, and everything is acknowledged as declared: nothing is to be fed any more. */
@@ -301,7 +305,8 @@ export const make = <A>(options: {
       queue,
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
       changedUnsafe,
-      canFeed: () => books.fatal === undefined && delayed < mostWaiting && box.pending() < mostWaiting,
+      canFeed: () =>
+        books.fatal === undefined && !books.isDraining && delayed < mostWaiting && box.pending() < mostWaiting,
       failUnsafe: (reason) => books.failUnsafe(reason),
       putBackUnsafe,
       acknowledgedUnsafe,
@@ -354,6 +359,7 @@ export const make = <A>(options: {
       removed,
       owner,
       run: undefined,
+      isDraining: false,
       fatal: undefined,
       hasEnded: false,
       error,

@@ -14,6 +14,7 @@ import type * as Ledger from "../Ledger.ts"
 import { PositionInvalid } from "../ResumableSource.ts"
 import type { Books } from "./feederBooks.ts"
 import type { Devices } from "./feederDevices.ts"
+import * as Drain from "./feederDrain.ts"
 import type { FeedError } from "./feedError.ts"
 import { NoDeviceLeft, NotRunnable } from "./feedError.ts"
 import * as Restarts from "./restarts.ts"
@@ -22,6 +23,8 @@ import * as Restarts from "./restarts.ts"
 export interface Runs {
   readonly run: Effect.Effect<Ledger.Ledger, unknown>
   readonly stop: Effect.Effect<void>
+  /** Stops a run gently: see `Drain`. */
+  readonly drain: (within: Duration.Input) => Effect.Effect<Drain.Drained>
   /** Waits until a run has fed anything, or the feed has ended; fails with the run. */
   readonly feeding: Effect.Effect<void, unknown>
   /** No run comes any more: interrupts who waits for the feeding. */
@@ -47,6 +50,7 @@ export const make = <A>(options: {
   const { changedUnsafe, error, queue, remotes } = books
   /** A run has begun, or begins; and is to stop as soon as it can. */
   let isClaimed = false
+  let claims = 0
   let isStopAsked = false
   /** How the feeding ended, or this run if it failed. */
   let over = Deferred.makeUnsafe<void, unknown>()
@@ -61,6 +65,8 @@ export const make = <A>(options: {
   }))
 
   const areSourcesDone = () => runners.every((runner) => runner.isDone())
+  const isAllOut = () => areSourcesDone() && books.isAllOut()
+  const isFinished = () => isAllOut() && books.isAllAcknowledged()
 
   /** Watches over a run: says when the feeding has begun, drains when all is acknowledged, and knows the end. */
   const monitor: Effect.Effect<void, FeedError> = Effect.scoped(Effect.gen(function*() {
@@ -70,18 +76,17 @@ export const make = <A>(options: {
       changed.closeUnsafe()
       if (books.fatal !== undefined) return yield* books.fatal
       const all = [...remotes.values()]
-      const isAllOut = areSourcesDone() && books.isAllOut()
-      const isFinished = isAllOut && books.isAllAcknowledged()
-      if (isAllOut) { for (const { feed } of all) feed.flushUnsafe() }
-      if (isFinished) { for (const { feed } of all) feed.drainUnsafe() }
+      const isFed = isFinished()
+      if (isAllOut()) { for (const { feed } of all) feed.flushUnsafe() }
+      if (isFed) { for (const { feed } of all) feed.drainUnsafe() }
       const failed = all.flatMap((remote) => remote.failed ?? [])
       // With nothing left to feed it is no failure that the devices are gone, unless none of them ever fitted.
       const isUnfit = failed.every(({ cause }) => cause._tag === "FeedRefused")
-      if (failed.length > 0 && failed.length === all.length && (!isFinished || isUnfit)) {
+      if (failed.length > 0 && failed.length === all.length && (!isFed || isUnfit)) {
         // When one failure is enough, it is the reason, even if it came to be known only while this looked around.
         return yield* books.fatal ?? error(new NoDeviceLeft({ devices: failed }))
       }
-      if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
+      if (isFed && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === "Ended")) {
         books.hasEnded = true
         // The source that ended last closes it too, unless it is stopped before it gets there.
         queue.closeNowUnsafe()
@@ -98,7 +103,7 @@ export const make = <A>(options: {
     if (Deferred.isDoneUnsafe(over)) over = Deferred.makeUnsafe()
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        books.run = { outer, links, restarts }
+        books.run = { outer, links, restarts, runners: [] }
       }),
       () =>
         Effect.sync(() => {
@@ -112,13 +117,18 @@ export const make = <A>(options: {
     // The last source that ends closes the queue.
     const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
     for (const runner of runners) {
+      const source = runner.run.pipe(
+        Effect.catchIf(isInvalid, (invalid) => Effect.fail(error(invalid))),
+        Effect.andThen(closeIfDone),
+        Effect.andThen(Effect.sync(changedUnsafe))
+      )
       yield* outer.fork(
         runner.name,
-        runner.run.pipe(
-          Effect.catchIf(isInvalid, (invalid) => Effect.fail(error(invalid))),
-          Effect.andThen(closeIfDone),
-          Effect.andThen(Effect.sync(changedUnsafe))
-        )
+        Effect.withFiber((fiber) => {
+          if (books.isDraining) return Effect.void // since before it began
+          books.run?.runners.push(fiber)
+          return source
+        })
       )
     }
     yield* closeIfDone
@@ -142,7 +152,9 @@ export const make = <A>(options: {
     if (isClaimed) return Effect.fail(error(new NotRunnable({ why: "running" })))
     if (books.hasEnded) return Effect.fail(error(new NotRunnable({ why: "ended" })))
     isClaimed = true
+    claims++
     isStopAsked = false
+    books.isDraining = false
     return Effect.void
   })
 
@@ -152,12 +164,20 @@ export const make = <A>(options: {
         options.onEnd,
         Effect.sync(() => {
           isClaimed = false
+          changedUnsafe()
         })
       )),
     stop: Effect.suspend(() => {
       isStopAsked = true
       return books.run === undefined ? Effect.void : Effect.asVoid(books.run.outer.requestStop())
     }),
+    drain: (within) =>
+      Effect.suspend(() => {
+        // One that has not begun has nothing to wait for.
+        if (books.run === undefined) isStopAsked = true
+        const claim = claims
+        return Drain.drain({ books, within, isFinished, isOver: () => !isClaimed || claims !== claim })
+      }),
     feeding: Effect.suspend(() => books.hasFed() ? Effect.void : Effect.raceFirst(Deferred.await(over), fed)),
     close: Effect.suspend(() => Deferred.interrupt(over))
   }

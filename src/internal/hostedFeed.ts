@@ -2,7 +2,9 @@
  * One feed of a device: its queue, the sessions of its feeders, and what its consumers take and settle.
  */
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { Credentials } from "../Credentials.ts"
 import type { Any } from "../Feed.ts"
 import * as FeedQueue from "../FeedQueue.ts"
 import * as HostSession from "../HostSession.ts"
@@ -50,6 +52,13 @@ export interface Shared {
   readonly feeders: number | "forever"
   readonly windowBytes: number
   readonly frameBytes: number
+  readonly elements: number
+  /** How many feeders each feed knows at most. */
+  readonly knownFeeders: number
+  /** The longest lease. */
+  readonly leaseMillis: number
+  readonly handshake: Duration.Duration
+  readonly credentials: Credentials["Service"] | undefined
   readonly now: () => number
   readonly abandoned: Deferred.Deferred<void>
   isLeaving: boolean
@@ -121,7 +130,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       device: shared.id,
       capacity: feed.capacity,
       frameBytes: shared.frameBytes,
-      elements: 1048576
+      elements: shared.elements
     }
 
     /** Room for one feeder: an even share of the capacity, of what the others have not been promised, at least one. */
@@ -239,7 +248,8 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           // Also by a Bye, before its link is lost: a session that is thought long lost is forgotten.
           if (wasLinked && session.state.link === undefined) session.lostAt = shared.now()
           if (input._tag === "Lost") wakeAll()
-          if (HostSession.hasEnded(session.state)) ended.add(key)
+          // Of those that are not waited for, nobody counts how many have ended.
+          if (shared.feeders !== "forever" && HostSession.hasEnded(session.state)) ended.add(key)
           closeIfFinished()
         },
         report: () => session.apply({ _tag: "Report", room: roomOf(session), now: shared.now() })
@@ -376,11 +386,15 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         if (isFinishing && !isKnown(hello) && (!queue.isClosedUnsafe() || queue.heldUnsafe() > 0)) {
           return { reason: "ended", detail: finishing, retry: true }
         }
+        forget()
+        if (!sessions.has(keyOf(hello)) && sessions.size >= shared.knownFeeders) {
+          const detail = `feed "${feed.name}" has ${sessions.size} feeders, which is its limit`
+          return { reason: "busy", detail, retry: true }
+        }
         return undefined
       },
       join: (hello, link) =>
         Effect.gen(function*() {
-          forget()
           if (queue.isClosedUnsafe() && !isKnown(hello)) {
             // The feeders had ended and everything was taken: this is the start of another feeding.
             queue = yield* openQueue

@@ -26,6 +26,8 @@ import * as CheckpointStore from "./checkpointStore.ts"
 import type { Books, Slot } from "./feederBooks.ts"
 import type { FeedError } from "./feedError.ts"
 import { NotResumable } from "./feedError.ts"
+import type { FormerDevices } from "./formerDevices.ts"
+import * as Former from "./formerDevices.ts"
 import type { Open, SplitProgress } from "./splitProgress.ts"
 import * as Progress from "./splitProgress.ts"
 
@@ -46,6 +48,8 @@ export interface CheckpointStatus {
 /** The resumable sources of a feeder: see the module. */
 export interface Resuming<A> {
   readonly add: <E, R>(source: ResumableSource<A, E, R>) => Effect.Effect<void, FeedError, R>
+  /** Waits until a checkpoint says that the device is fed, if there are to be checkpoints. */
+  readonly untilKnown: (device: string) => Effect.Effect<void>
   /** Takes a checkpoint now. */
   readonly checkpoint: Effect.Effect<Checkpoint, CheckpointFailed>
   /** Takes one that reserves nothing that was not fed, if it can be within the grace period. */
@@ -91,6 +95,7 @@ export const make = <A>(options: {
   /** Whether the elements' ids are their positions. */
   readonly areIdsPositions: boolean
   readonly incarnation: number
+  readonly leaseMillis: number
   readonly store: KeyValueStore.KeyValueStore | undefined
   readonly every: Duration.Input
   readonly leastMargin: number
@@ -104,6 +109,7 @@ export const make = <A>(options: {
   readonly scope: Scope.Scope
 }): Resuming<A> => {
   const { books, capacity, feed, feeder, gracePeriod, runners, scope } = options
+  const leaseMillis = Math.ceil(options.leaseMillis)
   const splits = new Map<string, Split>()
   const sources = new Set<string>()
   const opening = Semaphore.makeUnsafe(1)
@@ -113,17 +119,18 @@ export const make = <A>(options: {
   const reserved = Latch.makeUnsafe(false)
   const everyMillis = Duration.toMillis(Duration.fromInputUnsafe(options.every))
   let checkpoints: CheckpointStore.CheckpointStore | undefined
+  let former: FormerDevices | undefined
   let at: number | undefined
   let lastError: string | undefined
   let waiting = 0
-  /** The splits as they were last written. */
+  /** What was last written. */
   let lastWritten = ""
 
   // --- checkpoints ---------------------------------------------------------------------------------------------------
 
   /** What is to be written, and up to where each split may be fed once it is. */
-  const snapshot = (inherited: Checkpoint["splits"]) => {
-    const kept: Record<string, Kept> = { ...inherited }
+  const snapshot = (inherited: Checkpoint | undefined) => {
+    const kept: Record<string, Kept> = { ...inherited?.splits }
     const limits: Array<readonly [Split, number]> = []
     for (const split of splits.values()) {
       const { above, to } = split.progress.snapshot()
@@ -140,7 +147,15 @@ export const make = <A>(options: {
         ended
       }
     }
-    return { kept, limits, text: JSON.stringify(kept) }
+    const before = former?.names() ?? []
+    const content: CheckpointStore.Content = {
+      leaseMillis: before.length > 0 && inherited !== undefined
+        ? Math.max(leaseMillis, inherited.leaseMillis)
+        : leaseMillis,
+      devices: [...new Set([...books.remotes.keys(), ...books.removed.keys(), ...before])],
+      splits: kept
+    }
+    return { content, limits, text: JSON.stringify(content) }
   }
 
   /** Takes a checkpoint, unless nothing has changed since the last one. */
@@ -148,12 +163,12 @@ export const make = <A>(options: {
     writing.withPermits(1)(Effect.suspend(() => {
       wanted.closeUnsafe()
       if (checkpoints === undefined) return Effect.fail(nothingToKeep())
-      const { kept, limits, text } = snapshot(checkpoints.inherited)
+      const { content, limits, text } = snapshot(checkpoints.inherited)
       const last = checkpoints.written()
       if (!always && text === lastWritten && last !== undefined) return Effect.succeed(last)
       // Whether a write that fails was done nobody knows: until it succeeds the lower reservation counts.
       for (const [split, limit] of limits) split.limit = Math.min(split.limit, limit)
-      return Effect.matchEffect(checkpoints.write(kept), {
+      return Effect.matchEffect(checkpoints.write(content), {
         onSuccess: (checkpoint) =>
           Effect.map(Clock.currentTimeMillis, (now) => {
             for (const [split, limit] of limits) {
@@ -204,6 +219,8 @@ export const make = <A>(options: {
       if (checkpoints !== undefined) return checkpoints
       const { incarnation } = options
       checkpoints = yield* Effect.mapError(CheckpointStore.open({ store, feed, feeder, incarnation }), books.error)
+      const { inherited } = checkpoints
+      if (inherited !== undefined) former = Former.make<A>({ books, ...inherited })
       if (checkpoints.written() !== undefined) at = yield* Clock.currentTimeMillis
       yield* Effect.forkIn(keepWriting, scope)
       return checkpoints
@@ -211,25 +228,32 @@ export const make = <A>(options: {
 
   // --- splits --------------------------------------------------------------------------------------------------------
 
-  /** Waits for a checkpoint that reserves an element. Says so if that takes longer than the store takes as a rule. */
-  const untilReserved = (split: Split, index: number): Effect.Effect<void> =>
+  /** Waits for a checkpoint after which something is so. Says so if that takes longer than it does as a rule. */
+  const untilWritten = (who: string, isSo: () => boolean): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (index <= split.limit) return Effect.void
+      if (isSo()) return Effect.void
       reserved.closeUnsafe()
       waiting++
       wanted.openUnsafe()
       const told = Effect.andThen(
         Effect.sleep(Math.max(everyMillis, 1000)),
-        Effect.logWarning(
-          `split "${split.name}" waits for a checkpoint to be written: ${lastError ?? "the store is slow"}`
+        Effect.suspend(() =>
+          Effect.logWarning(`${who} waits for a checkpoint to be written: ${lastError ?? "the store is slow"}`)
         )
       )
       return Effect.raceFirst(reserved.await, Effect.andThen(told, reserved.await)).pipe(
         Effect.ensuring(Effect.sync(() => {
           waiting--
-        }))
+        })),
+        Effect.andThen(untilWritten(who, isSo))
       )
     })
+
+  const untilKnown = (device: string): Effect.Effect<void> =>
+    untilWritten(
+      `device ${device}`,
+      () => checkpoints === undefined || checkpoints.written()?.devices.includes(device) === true
+    )
 
   /** Offers what is reserved, and comes back for the rest. */
   const offer = (
@@ -238,10 +262,15 @@ export const make = <A>(options: {
     onAdmit: (count: number) => void
   ): Effect.Effect<void, QueueClosed> =>
     Effect.suspend(() => {
+      const first = slots[0]!.origin.index
+      // What a former life may have fed is not to overtake what its devices have.
+      if (first <= split.fedBefore && former !== undefined && former.names().length > 0) return former.untilNone
       const allowed = slots.at(-1)!.origin.index <= split.limit
         ? slots
         : slots.filter(({ origin }) => origin.index <= split.limit)
-      if (allowed.length === 0) return untilReserved(split, slots[0]!.origin.index)
+      if (allowed.length === 0) {
+        return untilWritten(`split "${split.name}"`, () => first <= split.limit)
+      }
       let admitted = 0
       split.offered = allowed.at(-1)!.origin.index
       return options.admit(allowed, (count) => {
@@ -264,7 +293,7 @@ export const make = <A>(options: {
     context: Context.Context<R>
   ) => {
     const name = `${source.name}/${splitName}`
-    const kept = store?.inherited[name]
+    const kept = store?.inherited?.splits[name]
     const progress = Progress.make({ to: kept?.to, above: kept?.above ?? [] })
     const fedBefore = kept?.reserved ?? 0
     const runner = QueueRunner.make<readonly [position: number, element: A], ResumableSlot<A>, E, R>({
@@ -337,6 +366,7 @@ export const make = <A>(options: {
 
   return {
     add,
+    untilKnown,
     checkpoint: Effect.suspend(() => write(true)),
     finish: Effect.suspend(() => {
       if (checkpoints === undefined) return Effect.void

@@ -54,8 +54,8 @@ export const make = (from: Snapshot): SplitProgress => {
   let tail = head
   let read = 0
   let last = start
-  /** The ranges of the snapshot that reading has not passed. */
-  let inherited = from.above
+  /** How many ranges of the snapshot reading has passed. */
+  let passedRanges = 0
 
   const acknowledge = (node: Node) => {
     const { next, previous } = node
@@ -70,8 +70,9 @@ export const make = (from: Snapshot): SplitProgress => {
   }
 
   const isAcknowledged = (position: number): boolean => {
-    while (inherited.length > 0 && inherited[0]![1] < position) inherited = inherited.slice(1)
-    return inherited.length > 0 && inherited[0]![0] < position
+    let range = from.above[passedRanges]
+    while (range !== undefined && range[1] < position) range = from.above[++passedRanges]
+    return range !== undefined && range[0] < position
   }
 
   return {
@@ -104,7 +105,7 @@ export const make = (from: Snapshot): SplitProgress => {
       for (let node = head.next; node !== undefined; node = node.next) {
         if (node.ackedTo > node.position) above.push([node.position, node.ackedTo])
       }
-      for (const [after, to] of inherited) {
+      for (const [after, to] of from.above.slice(passedRanges)) {
         if (to <= last) continue
         const known = above.at(-1)
         if (known !== undefined && known[1] >= after) above[above.length - 1] = [known[0], to]

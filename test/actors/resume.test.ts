@@ -1,5 +1,6 @@
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Logger, Queue, Random, Scheduler, Schema, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Latch, Logger, Queue, Random, Scheduler, Schema, Scope, Stream } from "effect"
 import { Checkpoint, Feed, Feeder, RemoteDevices, ResumableSource } from "effect-feeder"
 import { FaultyDevices } from "effect-feeder/testing"
 import { KeyValueStore } from "effect/persistence"
@@ -175,6 +176,76 @@ describe("the next life", () => {
       assert.deepStrictEqual(seen, [1, 3, 5, 7])
       assert.deepStrictEqual(marked(), [1, 3, 5, 7])
       yield* second.close
+    }).pipe(onNetwork))
+
+  /** A device that is busy with the first element for 3 seconds, and has others in its queue; a life that fed it. */
+  const busyDevice = Effect.gen(function*() {
+    const disk = makeDisk()
+    const source = inPieces("table", { 0: range(12) })
+    let isBusy = false
+    const consumed = yield* consumers([replica(0), replica(1)], () =>
+      Effect.suspend(() => {
+        if (isBusy) return Effect.void
+        isBusy = true
+        return Effect.sleep(3000)
+      }))
+    const first = yield* live({ store: disk.open(), sources: [source], devices: [replica(0)] })
+    yield* pass(1500)
+    yield* first.kill
+    assert.deepStrictEqual(consumed.seen, [0])
+    const second = (devices: ReadonlyArray<string>) => live({ store: disk.open(), sources: [source], devices })
+    return { ...consumed, disk, second }
+  })
+
+  it.effect("does not overtake a device of the one before, which may hand out what it has until its lease has ended", () =>
+    Effect.gen(function*() {
+      const { disk, second, seen, silent } = yield* busyDevice
+      const { close, kill } = yield* second([replica(1)])
+      yield* pass(1000)
+      assert.deepStrictEqual(seen, [0])
+      yield* kill
+      // Nor does the life after that, which has it from the checkpoint.
+      assert.deepStrictEqual((yield* load(disk))?.devices, [replica(1), replica(0)])
+      const { run, ...third } = yield* second([replica(1)])
+      yield* pass(3000)
+      assert.isAbove(seen.length, 1)
+      assert.isBelow(seen.length, 12)
+      yield* passUntil(run)
+      assert.deepStrictEqual([ascending(seen), silent()], [range(12), []])
+      yield* third.close
+      yield* close
+      assert.deepStrictEqual((yield* load(disk))?.devices, [replica(1)])
+    }).pipe(onNetwork))
+
+  it.effect("feeds at once when the devices of the one before have answered, or are gone", () =>
+    Effect.gen(function*() {
+      const { second, seen, silent } = yield* busyDevice
+      const { close, run } = yield* second([replica(0), replica(1)])
+      yield* pass(100)
+      assert.isAbove(seen.length, 1)
+      yield* passUntil(run)
+      assert.deepStrictEqual([ascending(seen), silent()], [range(12), []])
+      yield* close
+      const disk = makeDisk()
+      const faults = yield* FaultyDevices.FaultyDevices
+      const source = inPieces("table", { 0: range(12) })
+      const consumed = yield* consumers([replica(3)])
+      const running = yield* Effect.forkChild(
+        Effect.exit(faults.run(replica(2), host(replica(2))(Numbers.forEach(() => Effect.never))))
+      )
+      const first = yield* live({ store: disk.open(), sources: [source], devices: [replica(2)] })
+      yield* pass(1500)
+      yield* first.kill
+      yield* faults.crash(replica(2))
+      yield* Fiber.join(running)
+      const { close: closeLast } = yield* live({
+        store: disk.open(),
+        sources: [source],
+        devices: [replica(2), replica(3)]
+      })
+      yield* pass(500)
+      assert.deepStrictEqual(consumed.seen, range(12))
+      yield* closeLast
     }).pipe(onNetwork))
 
   it.effect("marks nothing that a life which was stopped had not fed", () =>
@@ -366,6 +437,22 @@ describe("the store", () => {
       assert.include(yield* messageOf(load(disk)), "copy \"a\" is missing, copy \"b\" is not whole")
     }))
 
+  it.live("may be a directory of files", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const directory = yield* fs.makeTempDirectoryScoped()
+      for (const taken of [[0, 1], [2]]) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const store = yield* KeyValueStore.KeyValueStore
+          const feeder = yield* Effect.flatMap(Feeder.make(Numbers, { id: "a/b", store }), (made) => made.set(table))
+          yield* Effect.forkChild(feeder.run)
+          assert.deepStrictEqual(yield* feeder.takeMany(taken.length), taken)
+        })).pipe(Effect.provide(KeyValueStore.layerFileSystem(directory), { local: true }))
+      }
+      const key = encodeURIComponent("feeder/a%2Fb/numbers/checkpoint/")
+      assert.deepStrictEqual((yield* fs.readDirectory(directory)).toSorted(), [`${key}a`, `${key}b`])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
   it.effect("counts as empty if the first checkpoint was cut off, for nothing was fed before it", () =>
     Effect.gen(function*() {
       const disk = makeDisk()
@@ -458,6 +545,25 @@ describe("the store", () => {
       assert.isFalse((yield* feeder.status).checkpoint?.isWaiting)
       process.passing.openUnsafe()
     }).pipe(fewReserved))
+
+  it.effect("knows of a device before it is fed, so that the next life does", () =>
+    Effect.gen(function*() {
+      const disk = makeDisk()
+      const { seen } = yield* consumers([replica(0)])
+      const store = disk.open()
+      const { close, feeder, run } = yield* live({ store, sources: [inPieces("table", { 0: range(9) })], devices: [] })
+      yield* pass(1500)
+      assert.strictEqual((yield* feeder.ledger).queued, 4)
+      store.process.passing.closeUnsafe()
+      yield* feeder.addRemoteDevice(replica(0))
+      yield* pass(1500)
+      assert.deepStrictEqual(seen, [])
+      store.process.passing.openUnsafe()
+      yield* passUntil(run)
+      assert.deepStrictEqual(seen, range(9))
+      assert.deepStrictEqual((yield* load(disk))?.devices, [replica(0)])
+      yield* close
+    }).pipe(onNetwork, Effect.provide(Logger.layer([]))))
 
   it.effect("may have what it says it has not, so that the lower reservation counts until it has another", () =>
     Effect.gen(function*() {

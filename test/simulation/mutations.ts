@@ -396,8 +396,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       "src/internal/feederRuns.ts",
-      "if (isFinished && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === \"Ended\")) {",
-      "if (isAllOut) {"
+      "if (isFed && all.every(({ failed, feed }) => failed !== undefined || feed.state().phase === \"Ended\")) {",
+      "if (isAllOut()) {"
     ]]
   },
   {
@@ -445,7 +445,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "elements are not checked when they are generated",
     law: 10,
     within: 500,
-    edits: [["src/actors/Feeder.ts", "feed.validate === \"edges\"\n", "feed.validate !== undefined\n"]]
+    edits: [["src/actors/Feeder.ts", "feed.validate === \"edges\" ?", "feed.validate !== undefined ?"]]
   },
   {
     name: "the fingerprint is not checked",
