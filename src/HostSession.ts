@@ -252,6 +252,18 @@ export const lapse = (state: State): State => ({
 })
 
 /**
+ * Takes back that elements were accepted, from the place of the first of a batch on: the queue has not admitted them.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const withdraw = (state: State, { bytes, sequence }: Place): State => ({
+  ...state,
+  accepted: sequence - 1,
+  acceptedBytes: state.acceptedBytes - (state.accepted - sequence + 1) * bytes
+})
+
+/**
  * Notes that an element was handed out, and says whether it must be marked: the feeder does not know that it was
  * accepted, and the lease has run out, or another life of the feeder has begun. Then the life that sent it, if it goes on
  * somewhere, may have given it again.
@@ -449,6 +461,11 @@ const batch = (state: State, frame: Batch, link: number): Step => {
   if (last > state.creditTo) return violation(state, link, `sequence ${last} is beyond the credit of ${state.creditTo}`)
   if (frame.first > state.accepted + 1) return [state, [{ _tag: "CloseLink", link }]]
   if (last <= state.accepted) return [state, []]
+  const acceptedBytes = state.acceptedBytes + (last - state.accepted) * frame.elementBytes
+  // One element alone may go beyond: it is sent when nothing waits, or it could be larger than any credit.
+  if (acceptedBytes > state.creditBytesTo && (count > 1 || state.acceptedBytes > state.creditBytesTo)) {
+    return violation(state, link, `byte ${acceptedBytes} is beyond the credit of ${state.creditBytesTo}`)
+  }
   const from = state.accepted - frame.first + 1
   const first: Place = {
     incarnation: state.incarnation,
@@ -457,7 +474,6 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     sequence: state.accepted + 1,
     bytes: frame.elementBytes
   }
-  const acceptedBytes = state.acceptedBytes + (last - state.accepted) * frame.elementBytes
   return [{ ...state, accepted: last, acceptedBytes, flushedTo: undefined }, [
     { _tag: "Admit", batch: frame, from, first }
   ]]

@@ -26,6 +26,7 @@ import * as DeviceSpec from "../DeviceSpec.ts"
 import type { Any, HostsOf } from "../Feed.ts"
 import type { MalformedFrame, RawFrame } from "../internal/frames.ts"
 import * as Frames from "../internal/frames.ts"
+import { listen } from "../internal/processSignals.ts"
 import type { FeedInfo, HostLink, Link } from "../RemoteDevices.ts"
 import { DeviceLinks, DeviceLost, FeedRefused, RemoteDevices } from "../RemoteDevices.ts"
 
@@ -324,15 +325,5 @@ const leaveOnSigterm = (device: Device.Device, gracePeriod: Duration.Input): Eff
         runFork(device.leave(gracePeriod))
       }
     }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        process.prependListener("SIGTERM", onSignal)
-        process.prependListener("SIGINT", onSignal)
-      }),
-      () =>
-        Effect.sync(() => {
-          process.off("SIGTERM", onSignal)
-          process.off("SIGINT", onSignal)
-        })
-    )
+    yield* listen(onSignal)
   })

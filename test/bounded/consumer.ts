@@ -49,7 +49,9 @@ const note = (port: number, ids: ReadonlyArray<number>, { deliveries }: Feed.Bat
   ofDevice[port]! += ids.length
 }
 
-const gate = Effect.suspend(() => consumed < freely ? Effect.void : Deferred.await(released))
+const gate = Effect.suspend(() =>
+  consumed >= freely ? Deferred.await(released) : settings.millis > 0 ? Effect.sleep(settings.millis) : Effect.void
+)
 
 const rows = <Name extends string>(feed: Feed.Feed<Name, typeof Rows.element, "processed">, port: number) =>
   feed.forEachBatch(batch, ({ id, label }, delivery) =>
@@ -84,7 +86,8 @@ const hosted = (port: number, index: number): Effect.Effect<unknown, unknown> =>
   }
 }
 
-const least = (counts: ReadonlyArray<number>): number => counts.length === 0 ? 0 : counts.reduce((a, b) => Math.min(a, b))
+const least = (counts: ReadonlyArray<number>): number =>
+  counts.length === 0 ? 0 : counts.reduce((a, b) => Math.min(a, b))
 const most = (counts: ReadonlyArray<number>): number => counts.reduce((a, b) => Math.max(a, b), 0)
 
 const main = Effect.gen(function*() {

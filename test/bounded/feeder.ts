@@ -4,8 +4,8 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { FailureTolerator, Feeder, type Ledger } from "effect-feeder"
-import type { RemoteDevices } from "effect-feeder/RemoteDevices"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+import type { RemoteDevices } from "effect-feeder/RemoteDevices"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"

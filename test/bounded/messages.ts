@@ -30,6 +30,8 @@ export const ConsumerSettings = Schema.Struct({
   feeders: Schema.Union([Schema.Natural, Schema.Literal("forever")]),
   batch: Schema.Natural,
   sampleMillis: Schema.Natural,
+  /** How long each batch takes. */
+  millis: Schema.Natural,
   /** Whether an account of each feeder is kept, which grows with their number. */
   isCounted: Schema.Boolean,
   /** So many elements are consumed at once; those that follow wait for a SIGUSR2. */

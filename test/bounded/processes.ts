@@ -84,7 +84,7 @@ const start = (name: string, program: string, settings: unknown): Effect.Effect<
           Effect.map(waitFor(`it printed ${tag}`, () => first(tag) !== undefined, millis), () => first(tag)!),
         waitFor,
         signal: (signal) => Effect.sync(() => child.kill(signal)),
-        exited: until(`${name} ended`, () => state.hasExited),
+        exited: Effect.suspend(() => until(`${name} ended`, () => state.hasExited)),
         complaints: () => state.complaints
       }
     }

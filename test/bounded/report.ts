@@ -9,7 +9,8 @@ import type { Outcome } from "./scenarios.ts"
 const number = (value: number): string =>
   Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(Math.abs(value) < 10 ? 2 : 1)
 
-const withUnit = (value: number, unit: Check["unit"]): string => unit === "" ? number(value) : `${number(value)} ${unit}`
+const withUnit = (value: number, unit: Check["unit"]): string =>
+  unit === "" ? number(value) : `${number(value)} ${unit}`
 
 /** Rows as the columns of a Markdown table. */
 const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
