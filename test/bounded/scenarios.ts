@@ -158,7 +158,7 @@ const stopped: Scenario = Effect.fnUntraced(function*(scale) {
 const many: Scenario = Effect.fnUntraced(function*(scale) {
   const ports = yield* portsOf(1)
   const count = scaled(10_000_000, scale, 400_000)
-  const sampleMillis = scaled(1000, scale, 50)
+  const sampleMillis = scaled(1000, scale, 100)
   const process = yield* startConsumer("consumer", consumer({ feed: "rows", ports, batch: 1024, sampleMillis }))
   const began = Date.now()
   const feeding = yield* startFeeder("feeder", feeder(ports, { feed: "rows", count, sampleMillis }))
@@ -239,7 +239,7 @@ const feeders: Scenario = Effect.fnUntraced(function*(scale) {
   const processes = scale >= 0.5 ? 4 : 2
   const each = scaled(50, scale, 10)
   const all = processes * each
-  const count = scaled(1000, scale, 400)
+  const count = 1000
   const process = yield* startConsumer(
     "consumer",
     consumer({ feed: "shared", ports, feeders: "forever", batch: 64, millis: 2 })
@@ -310,6 +310,10 @@ const devices: Scenario = Effect.fnUntraced(function*(scale) {
   yield* feeding.printed("Attached", 120_000)
   const attached = Date.now() + 500
   yield* Effect.sleep(500 + idleMillis)
+  yield* Effect.forEach(
+    [feeding, ...consuming],
+    (one) => one.waitFor("samples while idle", () => between(one.samples(), attached, Infinity).length >= 12)
+  )
   const released = Date.now()
   yield* feeding.signal("SIGUSR2")
   const fed = yield* feeding.printed("Fed", 600_000)
