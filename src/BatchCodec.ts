@@ -128,6 +128,11 @@ export interface Chunk<out A = unknown> {
    */
   readonly byteLength: number
   readonly elements: ReadonlyArray<A>
+  /**
+   * Why elements of a received chunk are none of the feed's, by their index: they fit the layout, and do not pass the
+   * checks of the Schema here. What `elements` has in their place is not to be used.
+   */
+  readonly invalid?: ReadonlyMap<number, string> | undefined
   /** Throws `ElementInvalid` when an element that was not validated does not fit the layout. */
   readonly columns: Columns
 }
@@ -143,6 +148,11 @@ export interface Limits {
   readonly maxElements?: number | undefined
   /** Longest single string of a string column, in UTF-8 bytes; by default only the payload bounds it. */
   readonly maxStringBytes?: number | undefined
+  /**
+   * What is done about elements that fit the layout and do not pass the checks of the Schema: the batch is refused, the
+   * default, or they are marked as `invalid`.
+   */
+  readonly invalid?: "refuse" | "mark" | undefined
 }
 
 /**

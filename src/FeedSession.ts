@@ -92,6 +92,8 @@ export interface State<A> extends Outstanding.Outstanding<A> {
   readonly redelivered: number
   readonly heldByDead: number
   readonly dead: number
+  /** Settlements that came after their session was over, as the device's process has counted them. */
+  readonly fenced: number
 }
 
 /**
@@ -117,7 +119,8 @@ export type Input<A> =
 /**
  * What a session asks its driver to do, in order.
  *
- * `GiveBack`: put the items at the front of the local queue (after `afterMillis`). `Reclaimed`: the session was given
+ * `Acknowledged`: the items are acknowledged as declared, for good. `GiveBack`: they were not, and are to be given again,
+ * no sooner than `afterMillis`: a consumer gave them back, or they were `taken` back from the device. `Reclaimed`: the session was given
  * up; count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be
  * used.
  *
@@ -127,13 +130,15 @@ export type Input<A> =
 export type Output<A> =
   | { readonly _tag: "Send"; readonly frame: FeederFrame }
   | { readonly _tag: "CloseLink" }
+  | { readonly _tag: "Acknowledged"; readonly items: ReadonlyArray<Item<A>> }
   | {
     readonly _tag: "GiveBack"
+    readonly taken: boolean
     readonly items: ReadonlyArray<Item<A>>
     readonly afterMillis: number
     readonly cause: string
   }
-  | { readonly _tag: "Rejected"; readonly item: Item<A>; readonly cause: string }
+  | { readonly _tag: "Rejected"; readonly item: Item<A>; readonly cause: string; readonly invalid: boolean }
   | { readonly _tag: "Reclaimed"; readonly fate: "gone" | "unknown"; readonly why: string }
   | { readonly _tag: "Failed"; readonly reason: RefusedReason; readonly detail: string }
 
@@ -184,7 +189,8 @@ export const make = <A>(config: Config<A>): State<A> => ({
   delivered: 0,
   redelivered: 0,
   heldByDead: 0,
-  dead: 0
+  dead: 0,
+  fenced: 0
 })
 
 /**
@@ -194,6 +200,15 @@ export const make = <A>(config: Config<A>): State<A> => ({
  * @since 0.1.0
  */
 export const leased = <A>(state: State<A>): number => Outstanding.count(state)
+
+/**
+ * The ordinals of what is leased.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const leasedOrdinals = <A>(state: State<A>): ReadonlyArray<number> =>
+  Outstanding.unsettled(state, "").map((item) => item.ordinal)
 
 /**
  * How many leased elements are in doubt: sent on a link that broke, so that their acknowledgement may be lost.
@@ -354,9 +369,32 @@ const received = <A>(state: State<A>, frame: DeviceFrame, now: number): Step<A> 
     case "Leaving":
       return drain({ ...state, leaving: true }, now)
     case "Refused":
+      if (frame.sequence !== undefined) return refusedOne(state, frame.sequence, frame.detail)
       if (!frame.retry) return fail(state, frame.reason, frame.detail)
       return reclaim(state, "unknown", now, `it refuses for now (${frame.reason}): ${frame.detail}`)
   }
+}
+
+/** One element was not accepted, and all after it: the others are given again in the next session. */
+const refusedOne = <A>(state: State<A>, sequence: number, cause: string): Step<A> => {
+  const item = Outstanding.at(state, sequence)
+  if (item === undefined || state.config.acknowledge === "processed") {
+    return fail(state, "invalid", `it refuses sequence ${sequence}, of which it has not to say`)
+  }
+  // Elements are accepted in order: all before it are.
+  const accepted = Math.max(state.progress.accepted, sequence - 1)
+  const [known, outputs] = acceptedUpTo(
+    countAccepted({ ...state, progress: { ...state.progress, accepted } }),
+    state.progress
+  )
+  const why = "another element of its batch was refused"
+  const items = Outstanding.unsettled(known, why).filter(({ ordinal }) => ordinal !== item.ordinal)
+  return [{ ...nextSession(known), phase: "Idle", heardAt: undefined, dead: state.dead + 1 }, [
+    ...outputs,
+    { _tag: "CloseLink" },
+    { _tag: "Rejected", item, cause, invalid: true },
+    ...items.length > 0 ? [{ _tag: "GiveBack", taken: true, items, afterMillis: 0, cause: why } as const] : []
+  ]]
 }
 
 const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
@@ -399,7 +437,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
 const bury = <A>(state: State<A>): State<A> => ({
   ...state,
   heldByDead: state.heldByDead + held(state),
-  progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }
+  progress: { ...state.progress, accepted: state.progress.delivered, carried: 0, fenced: 0 }
 })
 
 /** The device counts its reports anew: it has forgotten a session of which everything was handed out. */
@@ -414,12 +452,15 @@ const forgotten = <A>(state: State<A>, now: number): Step<A> => {
     : [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, [{ _tag: "CloseLink" }]]
 }
 
+/** What a device has counted of its own process goes on from one session to the next. */
+const fencedOf = ({ fenced }: Progress): { readonly fenced?: number } => fenced === undefined ? {} : { fenced }
+
 /** A session that has sent nothing. */
 const fresh = <A>(state: State<A>): State<A> => ({
   ...state,
   ...Outstanding.none,
   acceptedMost: 0,
-  progress: { ...noProgress, carried: held(state) },
+  progress: { ...noProgress, carried: held(state), ...fencedOf(state.progress) },
   welcomed: false
 })
 
@@ -429,26 +470,28 @@ const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
   if (report.accepted > state.sent || report.delivered > report.accepted || report.settled > report.delivered) {
     return fail(state, "invalid", `it reports ${report.accepted} accepted of ${state.sent} sent`)
   }
-  const heard = countAccepted({ ...state, progress: report, heardAt: now })
-  return state.config.acknowledge === "accepted"
-    ? [acceptedUpTo(heard, known), []]
-    : settledUpTo(heard)
+  const fenced = state.fenced + Math.max(0, (report.fenced ?? 0) - (known.fenced ?? 0))
+  const heard = countAccepted({ ...state, progress: report, heardAt: now, fenced })
+  return state.config.acknowledge === "accepted" ? acceptedUpTo(heard, known) : settledUpTo(heard)
 }
+
+const acknowledged = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Output<A>> =>
+  items.length === 0 ? [] : [{ _tag: "Acknowledged", items }]
 
 const countAccepted = <A>(state: State<A>): State<A> => {
   const most = Math.max(state.acceptedMost, state.progress.accepted)
   return { ...state, accepted: state.accepted + most - state.acceptedMost, acceptedMost: most }
 }
 
-const acceptedUpTo = <A>(state: State<A>, known: Progress): State<A> => {
+const acceptedUpTo = <A>(state: State<A>, known: Progress): Step<A> => {
   const report = state.progress
-  const [outstanding, redelivered] = Outstanding.accept(state, report.accepted)
-  return {
+  const [outstanding, settlement] = Outstanding.accept(state, report.accepted)
+  return [{
     ...state,
     ...outstanding,
     delivered: state.delivered + (report.delivered - known.delivered) + (known.carried - report.carried),
-    redelivered: state.redelivered + redelivered
-  }
+    redelivered: state.redelivered + settlement.redelivered
+  }, acknowledged(settlement.acknowledged)]
 }
 
 const settledUpTo = <A>(state: State<A>): Step<A> => {
@@ -457,17 +500,22 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
     const sequence = beyond.from + beyond.count - 1
     return fail(state, "invalid", `it settles sequence ${sequence} of ${state.sent} sent`)
   }
-  const [outstanding, { back, delivered, redelivered, rejected }] = Outstanding.settle(state, state.progress)
+  const [outstanding, settlement] = Outstanding.settle(state, state.progress)
+  const { back, redelivered, rejected } = settlement
   const next: State<A> = {
     ...state,
     ...outstanding,
     dead: state.dead + rejected.length,
-    delivered: state.delivered + delivered,
+    delivered: state.delivered + settlement.acknowledged.length,
     redelivered: state.redelivered + redelivered
   }
   // Each group is put at the front of the queue: the last one goes first, so that they stand there in order.
-  const givenBack = back.toReversed().map((group): Output<A> => ({ _tag: "GiveBack", ...group }))
-  return [next, [...rejected.map((one): Output<A> => ({ _tag: "Rejected", ...one })), ...givenBack]]
+  const givenBack = back.toReversed().map((group): Output<A> => ({ _tag: "GiveBack", taken: false, ...group }))
+  return [next, [
+    ...acknowledged(settlement.acknowledged),
+    ...rejected.map((one): Output<A> => ({ _tag: "Rejected", ...one })),
+    ...givenBack
+  ]]
 }
 
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
@@ -528,7 +576,7 @@ const reclaim = <A>(
   now: number,
   why = "it was silent for longer than its lease"
 ): Step<A> => {
-  const items = Outstanding.unsettled(state)
+  const items = Outstanding.unsettled(state, why)
   const next: State<A> = {
     ...nextSession(state),
     phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
@@ -536,7 +584,7 @@ const reclaim = <A>(
     leaving: false
   }
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
-  if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: why })
+  if (items.length > 0) outputs.push({ _tag: "GiveBack", taken: true, items, afterMillis: 0, cause: why })
   if (next.phase === "BackOff") outputs.push({ _tag: "Reclaimed", fate, why })
   return [next, outputs]
 }
@@ -552,9 +600,10 @@ const nextSession = <A>(state: State<A>): State<A> =>
     : state
 
 const giveUp = <A>(state: State<A>): Step<A> => {
-  const items = Outstanding.unsettled(state)
+  const cause = "the device has failed"
+  const items = Outstanding.unsettled(state, cause)
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
-  if (items.length > 0) outputs.push({ _tag: "GiveBack", items, afterMillis: 0, cause: "the device has failed" })
+  if (items.length > 0) outputs.push({ _tag: "GiveBack", taken: true, items, afterMillis: 0, cause })
   return [{ ...nextSession(state), phase: "Failed" }, outputs]
 }
 

@@ -130,8 +130,9 @@ export type Input =
   | { readonly _tag: "Report"; readonly room: Room; readonly now: number }
 
 /**
- * What a session asks its driver to do, in order. `Admit`: put the batch's elements, from index `from` on, into the
- * queue with the place of the first. `Discard`: remove what is queued of that session above `above`.
+ * What a session asks its driver to do, in order. `Admit`: put the batch's elements, from index `from` up to, not
+ * including, `to`, into the queue, the first with the place `first`; those that are `invalid` are refused instead.
+ * `Discard`: remove what is queued of that session above `above`.
  *
  * @category models
  * @since 0.1.0
@@ -139,7 +140,13 @@ export type Input =
 export type Output =
   | { readonly _tag: "Send"; readonly link: number; readonly frame: DeviceFrame }
   | { readonly _tag: "CloseLink"; readonly link: number }
-  | { readonly _tag: "Admit"; readonly batch: Batch; readonly from: number; readonly first: Place }
+  | {
+    readonly _tag: "Admit"
+    readonly batch: Batch
+    readonly from: number
+    readonly to: number
+    readonly first: Place
+  }
   | { readonly _tag: "Discard"; readonly incarnation: number; readonly session: number; readonly above: number }
 
 /**
@@ -292,6 +299,18 @@ export const handOut = (state: State, place: Place, now: number): readonly [stat
 }
 
 /**
+ * Settles an element that is none by the Schema here, and is not queued.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const refuseInvalid = (state: State, place: Place, cause: string): State => {
+  if (state.above.has(place.sequence) || place.sequence <= state.settled) return state
+  const result: Result = { _tag: "Reject", cause, invalid: true }
+  return settle({ ...state, deliveredBytes: state.deliveredBytes + place.bytes }, place, 1, result)[0]
+}
+
+/**
  * Whether a settlement of this place still counts. It does not once the feeder has taken its leases back.
  *
  * @category accessors
@@ -437,7 +456,7 @@ const hear = (state: State, heard: number): State => {
     confirmed: Math.max(state.confirmed, echoed.accepted),
     leaseUntil: Math.max(state.leaseUntil, echoed.at + state.leaseMillis)
   }
-  return { ...next, settled: advance(next.settled, above, echoed.report) }
+  return passed({ ...next, settled: advance(next.settled, above, echoed.report) })
 }
 
 /** Moves the watermark over what is done, and over other results once the feeder has heard of them. */
@@ -452,6 +471,10 @@ const advance = (settled: number, above: Map<number, Settled>, heard: number): n
   }
 }
 
+/** The first element of a batch, from an index on, that is none by the Schema here. */
+const firstInvalid = ({ chunk: { invalid } }: Batch, from: number): number | undefined =>
+  invalid === undefined ? undefined : [...invalid.keys()].filter((index) => index >= from).toSorted((a, b) => a - b)[0]
+
 const batch = (state: State, frame: Batch, link: number): Step => {
   const count = frame.chunk.length
   const last = frame.first + count - 1
@@ -461,10 +484,12 @@ const batch = (state: State, frame: Batch, link: number): Step => {
   if (last > state.creditTo) return violation(state, link, `sequence ${last} is beyond the credit of ${state.creditTo}`)
   if (frame.first > state.accepted + 1) return [state, [{ _tag: "CloseLink", link }]]
   if (last <= state.accepted) return [state, []]
-  const acceptedBytes = state.acceptedBytes + (last - state.accepted) * frame.elementBytes
-  // One element alone may go beyond: it is sent when nothing waits, or it could be larger than any credit.
-  if (acceptedBytes > state.creditBytesTo && (count > 1 || state.acceptedBytes > state.creditBytesTo)) {
-    return violation(state, link, `byte ${acceptedBytes} is beyond the credit of ${state.creditBytesTo}`)
+  const lastByte = state.acceptedBytes + (last - state.accepted) * frame.elementBytes
+  // One element alone may go beyond: it is sent when nothing waits, or it could be larger than any credit. And what is
+  // sent again after a lapse was within the credit once, but may be counted twice here.
+  const isAlone = count === 1 && state.acceptedBytes <= state.creditBytesTo
+  if (lastByte > state.creditBytesTo && !isAlone && state.epoch === 0) {
+    return violation(state, link, `byte ${lastByte} is beyond the credit of ${state.creditBytesTo}`)
   }
   const from = state.accepted - frame.first + 1
   const first: Place = {
@@ -474,9 +499,27 @@ const batch = (state: State, frame: Batch, link: number): Step => {
     sequence: state.accepted + 1,
     bytes: frame.elementBytes
   }
-  return [{ ...state, accepted: last, acceptedBytes, flushedTo: undefined }, [
-    { _tag: "Admit", batch: frame, from, first }
-  ]]
+  // What is accepted is acknowledged: of an element that is none nothing after it can be. To be processed, each is
+  // settled by itself.
+  const refused = state.acknowledge === "accepted" ? firstInvalid(frame, from) : undefined
+  const accepted = refused === undefined ? last : frame.first + refused - 1
+  const acceptedBytes = state.acceptedBytes + (accepted - state.accepted) * frame.elementBytes
+  const next: State = { ...state, accepted, acceptedBytes, flushedTo: undefined }
+  const outputs: Array<Output> = accepted > state.accepted
+    ? [{ _tag: "Admit", batch: frame, from, to: accepted - frame.first + 1, first }]
+    : []
+  if (refused !== undefined) {
+    const detail = frame.chunk.invalid?.get(refused) ?? ""
+    outputs.push(
+      {
+        _tag: "Send",
+        link,
+        frame: { _tag: "Refused", reason: "invalid", detail, retry: true, sequence: accepted + 1 }
+      },
+      { _tag: "CloseLink", link }
+    )
+  }
+  return [next, outputs]
 }
 
 const violation = (state: State, link: number, detail: string): Step => refuse(link, state, "invalid", detail)
@@ -488,8 +531,11 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
     const sequence = place.sequence + i
     if (sequence > state.settled && !above.has(sequence)) above.set(sequence, { result, report: 0 })
   }
-  return [{ ...state, above, settled: advance(state.settled, above, 0) }, []]
+  return [passed({ ...state, above, settled: advance(state.settled, above, 0) }), []]
 }
+
+/** What was refused before it was queued is passed when all before it is settled. */
+const passed = (state: State): State => state.settled > state.delivered ? { ...state, delivered: state.settled } : state
 
 const report = (state: State, room: Room, now: number): readonly [State, Progress] => {
   const number = state.report + 1
@@ -547,4 +593,4 @@ const ranges = (above: ReadonlyMap<number, Settled>): Progress["above"] => {
 const sameResult = (a: Result, b: Result): boolean =>
   a === b || (a._tag === "Done" && b._tag === "Done") ||
   (a._tag === "Retry" && b._tag === "Retry" && a.afterMillis === b.afterMillis && a.cause === b.cause) ||
-  (a._tag === "Reject" && b._tag === "Reject" && a.cause === b.cause)
+  (a._tag === "Reject" && b._tag === "Reject" && a.cause === b.cause && a.invalid === b.invalid)

@@ -27,8 +27,34 @@ export interface DeviceLedger {
   readonly delivered: number
   /** Elements acknowledged that had been given before, marked. */
   readonly redelivered: number
-  /** Refused for good by a consumer. */
+  /** Refused for good by a consumer, or by the Schema there. */
   readonly dead: number
+  /** Settlements of this feeder's elements that came after it had taken them back, so that they did not count. */
+  readonly fenced: number
+}
+
+/**
+ * Numbers of elements, both ends included.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OrdinalRange = readonly [from: number, to: number]
+
+/**
+ * Which elements are where, by their ordinals, in ascending order. An element that has never left the local queue has no
+ * ordinal yet.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Ordinals {
+  readonly queued: ReadonlyArray<OrdinalRange>
+  readonly leased: ReadonlyArray<OrdinalRange>
+  /** Acknowledged as declared: held, delivered, or held by a device that died. */
+  readonly acknowledged: ReadonlyArray<OrdinalRange>
+  readonly dead: ReadonlyArray<OrdinalRange>
+  readonly dropped: ReadonlyArray<OrdinalRange>
 }
 
 /**
@@ -48,17 +74,23 @@ export interface Ledger {
   /** Delivered to consumers, here or at a device. */
   readonly delivered: number
   readonly heldByDead: number
+  /** Kept as dead letters: refused for good, given too often, or not of the Schema at a device. */
   readonly dead: number
+  /** Dropped, and kept as dead letters: by the overflow policy, or since they may have been handed out once. */
   readonly dropped: number
   readonly accepted: number
   readonly redelivered: number
+  readonly fenced: number
   /** Generated and in no class: always 0. */
   readonly lost: number
   readonly devices: ReadonlyArray<DeviceLedger>
+  /** Where asked: see `Feeder.Options`. */
+  readonly ordinals?: Ordinals
 }
 
 /**
- * Sums up: what was generated, what is queued, what this process took itself, and the devices' accounts.
+ * Sums up: what was generated, what is queued, what this process took itself, what is dead or dropped, and the devices'
+ * accounts.
  *
  * **Example** (An account that sums)
  *
@@ -78,6 +110,9 @@ export const make = (facts: {
   readonly generated: number
   readonly queued: number
   readonly taken: number
+  readonly dead?: number | undefined
+  readonly dropped?: number | undefined
+  readonly ordinals?: Ordinals | undefined
   readonly devices: ReadonlyArray<DeviceLedger>
 }): Ledger => {
   const sum = (key: Exclude<keyof DeviceLedger, "device">) =>
@@ -88,8 +123,8 @@ export const make = (facts: {
     held: sum("held"),
     delivered: facts.taken + sum("delivered"),
     heldByDead: sum("heldByDead"),
-    dead: sum("dead"),
-    dropped: 0
+    dead: facts.dead ?? 0,
+    dropped: facts.dropped ?? 0
   }
   return {
     generated: facts.generated,
@@ -97,7 +132,9 @@ export const make = (facts: {
     inDoubt: sum("inDoubt"),
     accepted: sum("accepted"),
     redelivered: sum("redelivered"),
+    fenced: sum("fenced"),
     lost: facts.generated - Object.values(classes).reduce((total, count) => total + count, 0),
-    devices: facts.devices
+    devices: facts.devices,
+    ...(facts.ordinals === undefined ? {} : { ordinals: facts.ordinals })
   }
 }

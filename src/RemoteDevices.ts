@@ -56,7 +56,7 @@ export type DeliveryMode = typeof DeliveryMode.Type
 
 /**
  * What became of one handed-out element: finished, given back (to be fed again after `afterMillis`), or refused for
- * good.
+ * good; `invalid` says that it was the Schema there that did not accept it.
  *
  * @category models
  * @since 0.1.0
@@ -64,7 +64,7 @@ export type DeliveryMode = typeof DeliveryMode.Type
 export const Result = Schema.Union([
   Schema.TaggedStruct("Done", {}),
   Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Schema.String }),
-  Schema.TaggedStruct("Reject", { cause: Schema.String })
+  Schema.TaggedStruct("Reject", { cause: Schema.String, invalid: Schema.optionalKey(Schema.Boolean) })
 ])
 
 /**
@@ -270,7 +270,9 @@ export const RefusedReason = Schema.Literals([
 export type RefusedReason = typeof RefusedReason.Type
 
 /**
- * The device does not take the feeder's elements; `detail` names both sides. With `retry` it may try again later.
+ * The device does not take the feeder's elements; `detail` names both sides. With `retry` it may try again later. With
+ * `sequence` it is that one element of an `accepted` feed that it does not take, since it does not pass its Schema: in the
+ * next session the others may come again.
  *
  * @category protocol
  * @since 0.1.0
@@ -278,7 +280,8 @@ export type RefusedReason = typeof RefusedReason.Type
 export const Refused = Schema.TaggedStruct("Refused", {
   reason: RefusedReason,
   detail: Schema.String,
-  retry: Schema.Boolean
+  retry: Schema.Boolean,
+  sequence: Schema.optionalKey(Schema.Natural)
 })
 
 /**

@@ -264,7 +264,7 @@ describe("FeedSession", () => {
       { from: 3, count: 1, result: { _tag: "Done" as const } }
     ]
     const first = play(pushed, reportOf(2, { report: 2, accepted: 3, delivered: 3, above }))
-    assert.deepStrictEqual(first.tags, ["Rejected", "GiveBack"])
+    assert.deepStrictEqual(first.tags, ["Acknowledged", "Rejected", "GiveBack"])
     const again = play(
       first.state,
       reportOf(3, { report: 3, accepted: 3, delivered: 3, above }),

@@ -12,16 +12,17 @@ const device = (name: string, counts: Partial<Ledger.DeviceLedger>): Ledger.Devi
   delivered: 0,
   redelivered: 0,
   dead: 0,
+  fenced: 0,
   ...counts
 })
 
 describe("make", () => {
   it("sums what the devices say, and counts what was taken here as delivered", () => {
     const devices = [
-      device("/job:a", { leased: 3, inDoubt: 2, delivered: 10, redelivered: 1, accepted: 12, dead: 1 }),
+      device("/job:a", { leased: 3, inDoubt: 2, delivered: 10, redelivered: 1, accepted: 12, dead: 9, fenced: 2 }),
       device("/job:b", { held: 4, heldByDead: 5, delivered: 20, redelivered: 2, accepted: 29 })
     ]
-    assert.deepStrictEqual(Ledger.make({ generated: 52, queued: 2, taken: 7, devices }), {
+    assert.deepStrictEqual(Ledger.make({ generated: 52, queued: 2, taken: 7, dead: 1, devices }), {
       generated: 52,
       queued: 2,
       leased: 3,
@@ -33,6 +34,7 @@ describe("make", () => {
       dropped: 0,
       accepted: 41,
       redelivered: 3,
+      fenced: 2,
       lost: 0,
       devices
     })
@@ -53,13 +55,16 @@ describe("make", () => {
     delivered: Count,
     heldByDead: Count,
     dead: Count,
+    dropped: Count,
     missing: Count
-  }, ({ missing, queued, taken, ...counts }) => {
-    const sum = queued + taken + 2 * Object.values(counts).reduce((total, count) => total + count, 0)
+  }, ({ dead, dropped, missing, queued, taken, ...counts }) => {
+    const sum = queued + taken + dead + dropped + 2 * Object.values(counts).reduce((total, count) => total + count, 0)
     const ledger = Ledger.make({
       generated: sum + missing,
       queued,
       taken,
+      dead,
+      dropped,
       // In doubt is a part of leased, accepted and redelivered tell of elements that are in a class already.
       devices: ["/job:a", "/job:b"].map((name) =>
         device(name, { ...counts, inDoubt: counts.leased, accepted: 7, redelivered: 5 })

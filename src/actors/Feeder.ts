@@ -9,23 +9,27 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ElementInvalid, Stacked } from "../BatchCodec.ts"
+import type { DeadLetters } from "../DeadLetters.ts"
 import type * as DeviceSpec from "../DeviceSpec.ts"
 import * as FailureTolerator from "../FailureTolerator.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
 import type { OnTake, QueueEnded } from "../FeedQueue.ts"
-import type { DeviceStatus, Slot } from "../internal/feederBooks.ts"
+import type { Dead, DeviceStatus, Slot } from "../internal/feederBooks.ts"
 import * as Books from "../internal/feederBooks.ts"
 import * as Devices from "../internal/feederDevices.ts"
 import type { FeedError } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
+import * as Overflow from "../internal/overflow.ts"
 import { randomId } from "../internal/randomId.ts"
 import { received } from "../internal/received.ts"
 import type * as Ledger from "../Ledger.ts"
@@ -34,15 +38,8 @@ import type { Source, SourceError, SourceServices } from "./QueueRunner.ts"
 import * as QueueRunner from "./QueueRunner.ts"
 import type { Tolerator } from "./RemoteFeed.ts"
 
-export type { DeviceStatus } from "../internal/feederBooks.ts"
-export {
-  DeviceInvalid,
-  FeedError,
-  FeedErrorReason,
-  NoDeviceLeft,
-  NotRunnable,
-  TooManyAttempts
-} from "../internal/feedError.ts"
+export type { Dead, DeviceStatus } from "../internal/feederBooks.ts"
+export { DeviceInvalid, FeedError, FeedErrorReason, NoDeviceLeft, NotRunnable } from "../internal/feedError.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"
 
@@ -61,8 +58,29 @@ export interface Options {
   readonly id?: string | undefined
   /** How long a device may be silent before what is out at it is taken back. Default 10 seconds. */
   readonly lease?: Duration.Input | undefined
-  /** How often an element may be given; the run fails when it comes back after the last. Default 5. */
+  /** How often an element may be given; one that comes back after the last is a dead letter. Default 5. */
   readonly maxAttempts?: number | undefined
+  /**
+   * How long an element that a consumer gave back waits at least before it is given again: `initial` after the first
+   * time, twice as long after each further one, never longer than `most`. Default 50 milliseconds, 30 seconds. Elements
+   * that were taken back from a device which is gone do not wait.
+   */
+  readonly backOff?: { readonly initial?: Duration.Input; readonly most?: Duration.Input } | undefined
+  /**
+   * What becomes of elements that the full local queue has no room for. `"suspend"`, the default: their source waits.
+   * `"dropping"`: they are dropped. `"sliding"`: the oldest in the queue are dropped in their place. What is dropped is a
+   * dead letter, of which the last `maxDeadLetters` are kept.
+   */
+  readonly overflow?: "suspend" | "dropping" | "sliding" | undefined
+  /** Where dead letters are kept. By default in memory. With a fixed `id`, the next life of the feeder finds them. */
+  readonly store?: KeyValueStore.KeyValueStore | undefined
+  /**
+   * How many dead letters are kept; a run fails when one more does not fit. Default 10,000 in memory, and any number in
+   * a `store`.
+   */
+  readonly maxDeadLetters?: number | undefined
+  /** Whether the ledger says by ordinal which element is where. Its memory grows with the gaps. Default false. */
+  readonly ordinals?: boolean | undefined
   /** The budget of failures: any Schedule. Default `FailureTolerator.make()`. */
   readonly tolerate?: Tolerator | undefined
   /**
@@ -92,8 +110,10 @@ export interface Status {
   readonly feeder: string
   readonly isRunning: boolean
   readonly hasEnded: boolean
-  /** The elements that consumers refused for good, the last hundred of them. */
-  readonly rejected: ReadonlyArray<{ readonly device: string; readonly ordinal: number; readonly cause: string }>
+  /** The elements that became dead letters in this life of the feeder, the last hundred of them. */
+  readonly dead: ReadonlyArray<Dead>
+  /** How many are not in the store yet, and why, if it cannot be written. */
+  readonly deadLetters: { readonly pending: number; readonly lastError: string | undefined }
   readonly ledger: Ledger.Ledger
   readonly devices: ReadonlyArray<DeviceStatus>
 }
@@ -161,6 +181,7 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
   /** The status now and after every change, as fast as it is read. */
   readonly changes: Stream.Stream<Status>
   readonly ledger: Effect.Effect<Ledger.Ledger>
+  readonly deadLetters: DeadLetters<S["Type"]>
 
   /** Takes the next element in the feeder's own process, instead of a device. */
   readonly take: Effect.Effect<S["Type"], QueueEnded>
@@ -175,6 +196,8 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
 // -----------------------------------------------------------------------------
 // constructors
 // -----------------------------------------------------------------------------
+
+const millisOf = (duration: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(duration))
 
 /**
  * Makes a feeder in a scope. It needs no devices: adding one does.
@@ -216,7 +239,18 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       feed: feed.name,
       capacity: feed.capacity,
       feeder: id,
-      maxAttempts: options.maxAttempts ?? 5
+      delivery: feed.delivery,
+      maxAttempts: options.maxAttempts ?? 5,
+      backOff: {
+        initial: millisOf(options.backOff?.initial ?? 50),
+        most: millisOf(options.backOff?.most ?? "30 seconds")
+      },
+      ordinals: options.ordinals ?? false,
+      codec: feed.codec,
+      store: options.store ?? Context.get(yield* Layer.build(KeyValueStore.layerMemory), KeyValueStore.KeyValueStore),
+      // A random id is of one life: what it leaves in a store is the feed's.
+      prefix: `feeder/${options.id ?? ""}/${feed.name}/`,
+      maxDeadLetters: options.maxDeadLetters ?? (options.store === undefined ? 10_000 : Infinity)
     })
     const devices = Devices.make<A>({
       books,
@@ -228,7 +262,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         incarnation: clock.currentTimeMillisUnsafe() * 1000 + (yield* Random.nextIntBetween(0, 1000)),
         acknowledge: feed.acknowledge,
         delivery: feed.delivery,
-        leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(options.lease ?? "10 seconds")),
+        leaseMillis: millisOf(options.lease ?? "10 seconds"),
         chunk: (elements) => feed.codec.fromElements(elements)
       },
       info: feed.info,
@@ -244,13 +278,16 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       feeder: id,
       isRunning: books.run !== undefined,
       hasEnded: books.hasEnded,
-      rejected: books.rejected(),
+      dead: books.dead(),
+      deadLetters: { pending: books.box.pending(), lastError: books.box.lastError() },
       ledger: books.ledger(),
       devices: books.devices()
     })
 
+    const admit = Overflow.make<A>({ books, policy: options.overflow ?? "suspend" })
+
     const offer = (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) =>
-      queue.offerAll(elements.map((element) => ({ ordinal: -1, attempt: 1, element })), (count) => {
+      admit(elements.map((element) => ({ ordinal: -1, attempt: 1, element })), (count) => {
         onAdmit(count)
         books.changedUnsafe()
       })
@@ -295,7 +332,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     ): Effect.Effect<ReadonlyArray<A>, QueueEnded> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.map(received(restore, take, putBack), (slots) => {
-          books.takenUnsafe(slots.length)
+          books.takenUnsafe(slots)
           return slots.map((slot) => slot.element)
         })
       )
@@ -332,6 +369,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
           return status()
         })))),
       ledger: Effect.sync(books.ledger),
+      deadLetters: books.box.letters,
       take: takeOne,
       takeMany: (n: number) =>
         Effect.map(local((onTake) => queue.takeMany(n, onTake)), feed.codec.stack),

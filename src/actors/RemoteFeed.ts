@@ -30,14 +30,13 @@ export interface Owner<A> {
   /** Elements that left the queue are at the device now, or back at the front of the queue, which `changedUnsafe` tells. */
   readonly pushedUnsafe: (count: number) => void
   readonly putBackUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
-  /** Elements a device was given and did not finish. */
-  readonly givenBackUnsafe: (
-    device: string,
-    items: ReadonlyArray<FeedSession.Item<A>>,
-    afterMillis: number,
-    cause: string
-  ) => void
-  readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string) => void
+  /** Elements are acknowledged as declared. */
+  readonly acknowledgedUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
+  /** Elements a device was given and did not finish: its consumer gave them back, or they were taken back from it. */
+  readonly givenBackUnsafe: (device: string, items: ReadonlyArray<FeedSession.Item<A>>, afterMillis: number) => void
+  readonly takenBackUnsafe: (device: string, items: ReadonlyArray<FeedSession.Item<A>>, afterMillis: number) => void
+  /** `invalid`: by the Schema of the device, else by its consumer. */
+  readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string, invalid: boolean) => void
   /** Whether elements may be taken; not once the feeder cannot go on, though it has not stopped yet. */
   readonly canFeed: () => boolean
   /** The feeder cannot go on. */
@@ -139,16 +138,19 @@ export const make = <A>(options: {
           isClosing = true
           closing.openUnsafe()
           break
+        case "Acknowledged":
+          owner.acknowledgedUnsafe(output.items)
+          break
         case "GiveBack":
-          if (isRemoved) {
-            const afterMillis = Math.max(0, Math.ceil(leaseEnds - owner.now()))
-            owner.givenBackUnsafe(device, output.items, afterMillis, "it was removed")
+          if (!output.taken) {
+            owner.givenBackUnsafe(device, output.items, output.afterMillis)
           } else {
-            owner.givenBackUnsafe(device, output.items, output.afterMillis, output.cause)
+            const afterMillis = isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0
+            owner.takenBackUnsafe(device, output.items, afterMillis)
           }
           break
         case "Rejected":
-          owner.rejectedUnsafe(device, output.item, output.cause)
+          owner.rejectedUnsafe(device, output.item, output.cause, output.invalid)
           break
         case "Reclaimed":
           failure = lost ?? new DeviceLost({ device, fate: output.fate, cause: new Error(output.why) })

@@ -13,6 +13,7 @@ export class Batch implements Chunk {
   readonly length: number
   /** The columns it was made from; those it makes of elements it keeps to itself. */
   readonly received: Columns | undefined
+  readonly invalid: ReadonlyMap<number, string> | undefined
   #elements: ReadonlyArray<unknown> | undefined
   #columns: Columns | undefined
   #byteLength: number | undefined
@@ -21,11 +22,13 @@ export class Batch implements Chunk {
     layout: Layout,
     length: number,
     elements: ReadonlyArray<unknown> | undefined,
-    received: Columns | undefined
+    received: Columns | undefined,
+    invalid?: ReadonlyMap<number, string>
   ) {
     this.layout = layout
     this.length = length
     this.received = received
+    this.invalid = invalid
     this.#elements = elements
     this.#columns = received
   }
@@ -44,7 +47,8 @@ export class Batch implements Chunk {
       layout,
       to - from,
       this.#elements?.slice(from, to),
-      received?.map((column, k) => sliceColumn(column, from, to, layout.leaves[k]?.width ?? 1))
+      received?.map((column, k) => sliceColumn(column, from, to, layout.leaves[k]?.width ?? 1)),
+      this.invalid === undefined ? undefined : new Map([...this.invalid].map(([i, issue]) => [i - from, issue]))
     )
   }
 }

@@ -60,27 +60,31 @@ export const read = (layout: Layout, received: Uint8Array, limits: Limits | unde
   })
   if (at !== bytes.byteLength) refuse("header", `${bytes.byteLength - at} bytes follow the last column`)
 
+  const invalid = limits?.invalid === "mark" ? new Map<number, string>() : undefined
   const columns = leaves.map((leaf, k) => {
     const { dtype } = leaf.spec
     const entries = length * leaf.width
     const column = dtype === "string"
       ? readText(leaf.name, bodies[k]!, entries, limits?.maxStringBytes ?? Infinity)
       : readFixed(leaf.name, dtype, bodies[k]!, entries)
-    if (leaf.filters.length > 0) readChecks(leaf, unpack(leaf, column, length))
+    if (leaf.filters.length > 0) readChecks(leaf, unpack(leaf, column, length), invalid)
     return column
   })
-  if (rest !== undefined) columns.push(readRest(rest, bodies[leaves.length]!, length))
+  if (rest !== undefined) columns.push(readRest(rest, bodies[leaves.length]!, length, invalid))
   const chunk = new Batch(layout, length, undefined, columns)
-  if (layout.filters.length > 0) readChecks({ ...layout, name: "" }, chunk.elements)
-  return chunk
+  if (layout.filters.length > 0) readChecks({ ...layout, name: "" }, chunk.elements, invalid)
+  return invalid === undefined || invalid.size === 0 ? chunk : new Batch(layout, length, undefined, columns, invalid)
 }
 
-// Runs what the layout does not prove.
+// Runs what the layout does not prove, on what nothing is known against yet. Refuses the batch, or marks the element.
 const readChecks = (
   { ast, filters, name }: Pick<Leaf, "ast" | "filters" | "name">,
-  values: ReadonlyArray<unknown>
+  values: ReadonlyArray<unknown>,
+  invalid: Map<number, string> | undefined
 ): void => {
   for (let i = 0; i < values.length; i++) {
-    if (!passes(filters, values[i], ast)) refuse(name, `element ${i}: ${explain(ast, values[i])}`)
+    if (invalid?.has(i) === true || passes(filters, values[i], ast)) continue
+    if (invalid === undefined) refuse(name, `element ${i}: ${explain(ast, values[i])}`)
+    else invalid.set(i, `${name === "" ? "" : `${name}: `}${explain(ast, values[i])}`)
   }
 }

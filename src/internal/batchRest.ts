@@ -23,6 +23,10 @@ export interface Rest {
   readonly trim: (u: unknown) => unknown
   readonly encode: (values: ReadonlyArray<unknown>) => Result.Result<Uint8Array, string>
   readonly decode: (bytes: Uint8Array) => Result.Result<ReadonlyArray<unknown>, string>
+  /** Checks aside. */
+  readonly decodeUnchecked: (bytes: Uint8Array) => Result.Result<ReadonlyArray<unknown>, string>
+  /** Why a value is not accepted. */
+  readonly explain: (u: unknown) => string
 }
 
 /** Elements were validated, or are typed by the caller; their fields are read by the names of the Schema. */
@@ -85,6 +89,8 @@ export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.
     name: names?.join(", ") ?? "",
     names,
     ast,
+    explain: (u: unknown) =>
+      Result.match(decode(u), { onFailure: (error) => inLine(error.issue), onSuccess: () => "" }),
     accepts: (u: unknown) =>
       is(u) && (names === undefined ? isWellFormed(u) : names.every((name) => isWellFormed(fieldOf(u, name)))),
     trim: (u: unknown) => {
@@ -98,23 +104,27 @@ export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.
   if (Result.isSuccess(binary)) {
     const write = Schema.encodeUnknownResult(binary.success)
     const read = Schema.decodeUnknownResult(binary.success)
+    const readUnchecked = Schema.decodeUnknownResult(binary.success, { disableChecks: true })
     return {
       ...shared,
       format: "binary",
       isPlain: isPlain(ast, new Set()),
       encode: (values) => explained(write(values)),
-      decode: (bytes) => explained(read(bytes))
+      decode: (bytes) => explained(read(bytes)),
+      decodeUnchecked: (bytes) => explained(readUnchecked(bytes))
     }
   }
   const json = Schema.fromJsonString(Schema.toCodecJson(rows))
   const write = Schema.encodeUnknownResult(json)
   const read = Schema.decodeUnknownResult(json)
+  const readUnchecked = Schema.decodeUnknownResult(json, { disableChecks: true })
   return {
     ...shared,
     format: "json",
     isPlain: false,
     encode: (values) => explained(Result.map(write(values), (text) => encoder.encode(text))),
-    decode: (bytes) => explained(read(decoder.decode(bytes)))
+    decode: (bytes) => explained(read(decoder.decode(bytes))),
+    decodeUnchecked: (bytes) => explained(readUnchecked(decoder.decode(bytes)))
   }
 }
 
@@ -126,9 +136,22 @@ export const writeRest = (rest: Rest, values: ReadonlyArray<unknown>): ReadonlyA
   Result.getOrThrowWith(attempt(() => rest.encode(values)), (issue) => new ElementInvalid({ issue }))
 ]
 
+/** Rows, of which some do not pass the checks of the Schema. */
+const readUnchecked = (rest: Rest, bytes: Uint8Array, issue: string, invalid: Map<number, string>) => {
+  const rows = Result.getOrElse(attempt(() => rest.decodeUnchecked(bytes)), () => refuse(rest.name, issue))
+  const known = invalid.size
+  rows.forEach((row, i) => {
+    if (!invalid.has(i) && !rest.accepts(row)) invalid.set(i, `${rest.name}: ${rest.explain(row)}`)
+  })
+  return invalid.size > known ? rows : refuse(rest.name, issue)
+}
+
 /** Throws `MalformedBatch`. */
-export const readRest = (rest: Rest, bytes: Uint8Array, length: number): Column => {
-  const values = Result.getOrElse(attempt(() => rest.decode(bytes)), (issue) => refuse(rest.name, issue))
+export const readRest = (rest: Rest, bytes: Uint8Array, length: number, invalid?: Map<number, string>): Column => {
+  const values = Result.getOrElse(
+    attempt(() => rest.decode(bytes)),
+    (issue) => invalid === undefined ? refuse(rest.name, issue) : readUnchecked(rest, bytes, issue, invalid)
+  )
   if (values.length !== length) refuse(rest.name, `expected ${length} rows, got ${values.length}`)
   return { _tag: "Values", values, body: [bytes] }
 }

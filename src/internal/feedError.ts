@@ -4,6 +4,7 @@
 import * as Schema from "effect/Schema"
 import * as Coordinator from "../actors/Coordinator.ts"
 import { ElementInvalid } from "../BatchCodec.ts"
+import { DeadLettersFull } from "../DeadLetters.ts"
 import { DeviceFailed, ElementTooLarge } from "./deviceErrors.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"
@@ -20,25 +21,6 @@ export class NoDeviceLeft extends Schema.Error<NoDeviceLeft>(`${TypeId}/NoDevice
 }) {
   override get message(): string {
     return `no device is left: ${this.devices.map((failed) => failed.message).join("; ")}`
-  }
-}
-
-/**
- * An element came back as often as the feeder allows.
- *
- * @category errors
- * @since 0.1.0
- */
-export class TooManyAttempts extends Schema.Error<TooManyAttempts>(`${TypeId}/TooManyAttempts`)({
-  _tag: Schema.tag("TooManyAttempts"),
-  ordinal: Schema.Natural,
-  attempts: Schema.Natural,
-  device: Schema.String,
-  cause: Schema.String
-}) {
-  override get message(): string {
-    return `element #${this.ordinal} came back ${this.attempts} times, last from ${this.device}: ${this.cause}; ` +
-      `mend its consumer, reject the element there, or raise maxAttempts`
   }
 }
 
@@ -85,7 +67,7 @@ export class DeviceInvalid extends Schema.Error<DeviceInvalid>(`${TypeId}/Device
 export const FeedErrorReason = Schema.Union([
   NoDeviceLeft,
   DeviceFailed,
-  TooManyAttempts,
+  DeadLettersFull,
   ElementTooLarge,
   ElementInvalid,
   NotRunnable,

@@ -5,14 +5,23 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import type * as Scope from "effect/Scope"
 import type * as Coordinator from "../actors/Coordinator.ts"
 import type * as RemoteFeed from "../actors/RemoteFeed.ts"
+import type { BatchCodec } from "../BatchCodec.ts"
+import type { Reason } from "../DeadLetters.ts"
+import { FeedEnded } from "../DeadLetters.ts"
 import * as FeedQueue from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import * as Ledger from "../Ledger.ts"
+import type { DeliveryMode } from "../RemoteDevices.ts"
+import type { Box, Burial, Revived } from "./deadLetterBox.ts"
+import * as DeadLetterBox from "./deadLetterBox.ts"
+import { isDropped } from "./deadLetterBox.ts"
 import type { FeedErrorReason } from "./feedError.ts"
-import { FeedError, TooManyAttempts } from "./feedError.ts"
+import { FeedError } from "./feedError.ts"
+import * as Ranges from "./ranges.ts"
 import type { Restarts } from "./restarts.ts"
 
 /**
@@ -31,10 +40,8 @@ export interface DeviceStatus extends Ledger.DeviceLedger {
 }
 
 /** An element in the local queue. Its ordinal is -1 until it first leaves. */
-export interface Slot<A> {
+export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal"> {
   ordinal: number
-  readonly attempt: number
-  readonly element: A
 }
 
 /** A device that is fed, the run it was last started in, its fiber there, and how it failed in this run. */
@@ -53,11 +60,25 @@ export interface Run {
   readonly restarts: Restarts | undefined
 }
 
-/** An element that a consumer refused for good. */
-export interface Rejected {
-  readonly device: string
+/** An element that became a dead letter. */
+export interface Dead {
+  readonly device: string | undefined
   readonly ordinal: number
+  readonly reason: Reason
+  readonly attempts: number
   readonly cause: string
+}
+
+/** How long an element that a consumer gave back waits at least: so long the first time, twice as long each time. */
+export interface BackOff {
+  readonly initial: number
+  readonly most: number
+}
+
+/** Elements that wait for their time. */
+interface Waiting<A> {
+  readonly due: number
+  readonly items: ReadonlyArray<FeedSession.Item<A>>
 }
 
 /** The books: see the module. The members that end in `Unsafe` act at once. */
@@ -77,7 +98,10 @@ export interface Books<A> {
   /** The run cannot go on; the first reason counts. */
   readonly failUnsafe: (reason: typeof FeedErrorReason.Type) => void
   /** Elements were taken in the feeder's own process. */
-  readonly takenUnsafe: (count: number) => void
+  readonly takenUnsafe: (slots: ReadonlyArray<Slot<A>>) => void
+  /** Elements do not fit: they are dropped before they are fed. Those that were in the queue have left it. */
+  readonly overflowUnsafe: (slots: ReadonlyArray<Slot<A>>) => void
+  readonly box: Box<A>
   /** Whether nothing is queued, in the feeder's hands, or waiting to be fed again. */
   readonly isAllOut: () => boolean
   /** Whether nothing is out at a device, removed ones included. */
@@ -86,8 +110,8 @@ export interface Books<A> {
   readonly hasFed: () => boolean
   readonly ledger: () => Ledger.Ledger
   readonly devices: () => ReadonlyArray<DeviceStatus>
-  /** The last hundred. */
-  readonly rejected: () => ReadonlyArray<Rejected>
+  /** The dead letters of this life, the last hundred. */
+  readonly dead: () => ReadonlyArray<Dead>
   /** Resumes fibers, which run at once: only to be called when the books are in order. */
   readonly changedUnsafe: () => void
   /** A latch that opens at every change, while the scope is open. */
@@ -99,7 +123,15 @@ export const make = <A>(options: {
   readonly feed: string
   readonly capacity: number
   readonly feeder: string
+  readonly delivery: DeliveryMode
   readonly maxAttempts: number
+  readonly backOff: BackOff
+  readonly ordinals: boolean
+  readonly codec: BatchCodec<A, unknown>
+  readonly store: KeyValueStore.KeyValueStore
+  /** Under which the store keeps what is this feeder's. */
+  readonly prefix: string
+  readonly maxDeadLetters: number
 }): Effect.Effect<Books<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
@@ -110,11 +142,19 @@ export const make = <A>(options: {
     let returned = 0
     let inHand = 0
     let taken = 0
+    let dead = 0
+    let dropped = 0
+    const ordinals = options.ordinals
+      ? { acknowledged: Ranges.make(), dead: Ranges.make(), dropped: Ranges.make() }
+      : undefined
     /** Given back, waiting for their time. */
     let delayed = 0
+    const waiting = new Set<Waiting<A>>()
     /** Elements came back, and the remote feeds do not know yet. */
     let hasReturned = false
-    const rejected: Array<Rejected> = []
+    const lastDead: Array<Dead> = []
+    /** So many may wait for their time, or for the store of the dead letters; beyond that no more are fed. */
+    const mostWaiting = Math.max(1024, options.capacity * 4)
     const watchers = new Set<Latch.Latch>()
     const remotes = new Map<string, Remote<A>>()
     const removed = new Map<string, RemoteFeed.RemoteFeed<A>>()
@@ -127,17 +167,21 @@ export const make = <A>(options: {
         hasReturned = false
         for (const { feed } of remotes.values()) feed.wakeUnsafe()
       }
+      box.wakeUnsafe()
       for (const latch of watchers) latch.openUnsafe()
+    }
+
+    /** An element leaves the queue: for the first time, or again. */
+    const leavesUnsafe = (slot: Slot<A>) => {
+      if (slot.ordinal < 0) slot.ordinal = nextOrdinal++
+      else returned--
     }
 
     const queue = yield* FeedQueue.make<Slot<A>>({
       capacity: options.capacity,
       name: options.feed,
       onHandOut: (slots) => {
-        for (const slot of slots) {
-          if (slot.ordinal < 0) slot.ordinal = nextOrdinal++
-          else returned--
-        }
+        for (const slot of slots) leavesUnsafe(slot)
         inHand += slots.length
       }
     })
@@ -149,41 +193,132 @@ export const make = <A>(options: {
       hasReturned = true
     }
 
+    const acknowledgedUnsafe = (items: ReadonlyArray<Pick<FeedSession.Item<A>, "ordinal" | "origin">>) => {
+      for (const { ordinal, origin } of items) {
+        origin?.settledUnsafe()
+        ordinals?.acknowledged.addUnsafe(ordinal)
+      }
+    }
+
+    const buried = ({ attempts, causes, device, item, reason }: Burial<A>) => {
+      const isDrop = isDropped(reason)
+      if (isDrop) dropped++
+      else dead++
+      ordinals?.[isDrop ? "dropped" : "dead"].addUnsafe(item.ordinal)
+      lastDead.push({ device, ordinal: item.ordinal, reason, attempts, cause: causes.at(-1) ?? "" })
+      if (lastDead.length > 100) lastDead.shift()
+      // One that was a letter before is one again: it is not settled.
+      if (item.origin?.letter === undefined) item.origin?.settledUnsafe()
+      hasReturned = true
+      changedUnsafe()
+    }
+
+    /** Waits until the queue has room. */
+    const room: Effect.Effect<void, FeedEnded> = Effect.suspend(() =>
+      Effect.scoped(Effect.gen(function*() {
+        const changed = yield* books.watch
+        while (queue.heldUnsafe() >= options.capacity && !books.hasEnded) {
+          yield* changed.await
+          changed.closeUnsafe()
+        }
+        if (books.hasEnded) return yield* new FeedEnded({ feed: options.feed, feeder: options.feeder })
+      }))
+    )
+
+    const revive = ({ attempts, causes, element, id, letter, settledUnsafe }: Revived<A>) =>
+      Effect.map(room, () => {
+        const origin: FeedSession.Origin = { letter, settledUnsafe }
+        queue.restoreUnsafe([{ ordinal: -1, attempt: attempts + 1, since: attempts + 1, element, id, origin, causes }])
+        hasReturned = true
+        changedUnsafe()
+      })
+
+    const box = yield* DeadLetterBox.make<A>({
+      feed: options.feed,
+      feeder: options.feeder,
+      prefix: `${options.prefix}dead/`,
+      store: options.store,
+      most: options.maxDeadLetters,
+      codec: options.codec,
+      onBuried: buried,
+      onFull: (full) => books.failUnsafe(full),
+      revive
+    })
+
+    const letGo = (item: FeedSession.Item<A>, reason: Reason, device: string, cause?: string) =>
+      box.buryUnsafe({
+        item,
+        reason,
+        // One that came back counts the attempt that would be next.
+        attempts: cause === undefined ? item.attempt - 1 : item.attempt,
+        causes: cause === undefined ? item.causes ?? [] : [...item.causes ?? [], cause],
+        device
+      })
+
+    /** Those that may be given again; the others are let go. */
+    const givenAgain = (device: string, items: ReadonlyArray<FeedSession.Item<A>>) =>
+      items.filter((item) => {
+        const isSpent = item.attempt - (item.since ?? 1) >= options.maxAttempts
+        if (options.delivery === "atMostOnce") letGo(item, "at most once", device)
+        else if (isSpent) letGo(item, "attempts", device)
+        else return true
+        return false
+      })
+
+    /** What has waited for long enough, in order: this group, and all others whose time has come. */
+    const releaseUnsafe = (ripe: Waiting<A>) => {
+      if (!waiting.has(ripe)) return
+      const now = owner.now()
+      const items: Array<FeedSession.Item<A>> = []
+      for (const group of waiting) {
+        if (group !== ripe && group.due > now) continue
+        waiting.delete(group)
+        items.push(...group.items)
+      }
+      delayed -= items.length
+      inHand += items.length
+      putBackUnsafe(items.toSorted((a, b) => a.ordinal - b.ordinal))
+      changedUnsafe()
+    }
+
+    const againAfter = (items: ReadonlyArray<FeedSession.Item<A>>, millis: number) => {
+      if (millis === 0) {
+        inHand += items.length
+        return putBackUnsafe(items)
+      }
+      delayed += items.length
+      const group: Waiting<A> = { due: owner.now() + millis, items }
+      waiting.add(group)
+      Effect.runForkWith(context)(
+        Effect.andThen(Effect.sleep(millis), Effect.sync(() => releaseUnsafe(group))).pipe(Effect.forkIn(scope))
+      )
+    }
+
+    const backOffOf = (item: FeedSession.Item<A>): number =>
+      Math.min(options.backOff.most, options.backOff.initial * 2 ** (item.attempt - (item.since ?? 1) - 1))
+
     const owner: RemoteFeed.Owner<A> = {
       queue,
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
       changedUnsafe,
-      canFeed: () => books.fatal === undefined,
+      canFeed: () => books.fatal === undefined && delayed < mostWaiting && box.pending() < mostWaiting,
       failUnsafe: (reason) => books.failUnsafe(reason),
       putBackUnsafe,
+      acknowledgedUnsafe,
       pushedUnsafe: (count) => {
         inHand -= count
       },
-      rejectedUnsafe: (device, item, cause) => {
-        rejected.push({ device, ordinal: item.ordinal, cause })
-        if (rejected.length > 100) rejected.shift()
-      },
-      givenBackUnsafe: (device, items, afterMillis, cause) => {
-        inHand += items.length
-        const spent = items.find((item) => item.attempt > options.maxAttempts)
-        if (spent !== undefined) {
-          const { attempt, ordinal } = spent
-          books.fatal ??= error(new TooManyAttempts({ ordinal, attempts: attempt - 1, device, cause }))
-        }
-        if (afterMillis === 0) return putBackUnsafe(items)
-        delayed += items.length
-        inHand -= items.length
-        Effect.runForkWith(context)(
-          Effect.andThen(
-            Effect.sleep(afterMillis),
-            Effect.sync(() => {
-              delayed -= items.length
-              inHand += items.length
-              putBackUnsafe(items)
-              changedUnsafe()
-            })
-          ).pipe(Effect.forkIn(scope))
+      rejectedUnsafe: (device, item, cause, invalid) => letGo(item, invalid ? "invalid" : "rejected", device, cause),
+      givenBackUnsafe: (device, items, afterMillis) => {
+        const byDelay = Map.groupBy(
+          givenAgain(device, items),
+          (item) => Math.max(afterMillis, backOffOf(item))
         )
+        for (const [millis, group] of byDelay) againAfter(group, millis)
+      },
+      takenBackUnsafe: (device, items, afterMillis) => {
+        const again = givenAgain(device, items)
+        if (again.length > 0) againAfter(again, afterMillis)
       }
     }
 
@@ -196,8 +331,20 @@ export const make = <A>(options: {
       accepted: state.accepted,
       delivered: state.delivered,
       redelivered: state.redelivered,
-      dead: state.dead
+      dead: state.dead,
+      fenced: state.fenced
     })
+
+    const ordinalsOf = (settled: NonNullable<typeof ordinals>): Ledger.Ordinals => {
+      const leased = Ranges.of(everyFeed().flatMap((feed) => FeedSession.leasedOrdinals(feed.state())))
+      const classes = {
+        leased,
+        acknowledged: settled.acknowledged.toArray(),
+        dead: settled.dead.toArray(),
+        dropped: settled.dropped.toArray()
+      }
+      return { queued: Ranges.between(nextOrdinal, Object.values(classes).flat()), ...classes }
+    }
 
     const everyFeed = () => [...[...remotes.values()].map(({ feed }) => feed), ...removed.values()]
 
@@ -214,19 +361,39 @@ export const make = <A>(options: {
         books.fatal ??= error(reason)
         changedUnsafe()
       },
-      takenUnsafe: (count) => {
-        inHand -= count
-        taken += count
+      takenUnsafe: (slots) => {
+        inHand -= slots.length
+        taken += slots.length
+        acknowledgedUnsafe(slots)
         changedUnsafe()
       },
-      isAllOut: () => queue.heldUnsafe() + inHand + delayed === 0,
+      overflowUnsafe: (slots) => {
+        for (const slot of slots) {
+          leavesUnsafe(slot)
+          const { causes = [] } = slot
+          const burial = {
+            item: slot,
+            reason: "overflow",
+            attempts: slot.attempt - 1,
+            causes,
+            device: undefined
+          } as const
+          box.buryUnsafe(burial)
+        }
+        changedUnsafe()
+      },
+      box,
+      isAllOut: () => queue.heldUnsafe() + inHand + delayed + box.pending() === 0,
       isAllAcknowledged: () => everyFeed().every((feed) => FeedSession.leased(feed.state()) === 0),
       hasFed: () => taken > 0 || everyFeed().some((feed) => feed.state().accepted > 0),
       ledger: () =>
         Ledger.make({
           generated: nextOrdinal + queue.heldUnsafe() - returned,
-          queued: queue.heldUnsafe() + inHand + delayed,
+          queued: queue.heldUnsafe() + inHand + delayed + box.pending(),
           taken,
+          dead,
+          dropped,
+          ordinals: ordinals === undefined ? undefined : ordinalsOf(ordinals),
           devices: everyFeed().map((feed) => deviceLedger(feed.device, feed.state()))
         }),
       devices: () =>
@@ -242,7 +409,7 @@ export const make = <A>(options: {
             lastFailure: last?.message
           }
         }),
-      rejected: () => [...rejected],
+      dead: () => [...lastDead],
       changedUnsafe,
       watch: Effect.acquireRelease(
         Effect.sync(() => {

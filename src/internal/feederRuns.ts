@@ -118,6 +118,8 @@ export const make = <A>(options: {
     yield* closeIfDone
     yield* outer.join({ gracePeriod })
     yield* links.join({ gracePeriod })
+    // What was fed again and is acknowledged is a dead letter no more.
+    yield* Effect.timeoutOption(books.box.flushed, gracePeriod)
     return books.ledger()
   })).pipe(
     Effect.catchIf((failure) => failure instanceof Coordinator.StragglersLeft, (left) => Effect.fail(error(left))),

@@ -239,7 +239,7 @@ const decodeBatch = (
   const decoded = kind === 2 ? decodeIds(afterRuns, elements) : Result.succeed({ ids: undefined, rest: afterRuns })
   return Result.flatMap(decoded, ({ ids, rest }) =>
     Result.flatMap(
-      malformed(feed.codec.decode(rest, { maxElements: limits.elements })),
+      malformed(feed.codec.decode(rest, { maxElements: limits.elements, invalid: "mark" })),
       (chunk) =>
         chunk.length === elements
           ? Result.succeed({

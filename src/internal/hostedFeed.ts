@@ -72,10 +72,7 @@ export interface HostedFeed {
 }
 
 /** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
-const brief = (result: Result): Result =>
-  result._tag === "Done" || result.cause.length <= 500
-    ? result
-    : { ...result, cause: `${result.cause.slice(0, 500)} …` }
+const brief = (cause: string): string => cause.length <= 500 ? cause : `${cause.slice(0, 500)} …`
 
 /** Opens one feed of a device. */
 export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
@@ -187,11 +184,17 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       const { chunk: { elements }, ids } = output.batch
       const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(elements[index])
       const entries: Array<Entry> = []
+      const { invalid } = output.batch.chunk
       let index = 0
       for (const run of output.batch.runs) {
         for (let i = 0; i < run.count; i++, index++) {
-          if (index < output.from) continue
-          const place = { ...output.first, sequence: output.first.sequence + entries.length }
+          if (index < output.from || index >= output.to) continue
+          const place = { ...output.first, sequence: output.first.sequence + index - output.from }
+          const issue = invalid?.get(index)
+          if (issue !== undefined) {
+            session.state = HostSession.refuseInvalid(session.state, place, brief(issue))
+            continue
+          }
           entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt, idOf(index)))
         }
       }
@@ -299,7 +302,12 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           }
           if (session.state.acknowledge === "processed") {
             if (!HostSession.isCurrent(session.state, place)) fenced += count
-            session.apply({ _tag: "Settle", place, count, result: brief(result) })
+            session.apply({
+              _tag: "Settle",
+              place,
+              count,
+              result: result._tag === "Done" ? result : { ...result, cause: brief(result.cause) }
+            })
             if (session.state.link !== undefined) shared.writers.get(session.state.link)?.report()
           }
           i += count

@@ -12,6 +12,8 @@ import type { Progress, Result, Run } from "../RemoteDevices.ts"
  */
 export interface Origin {
   readonly settledUnsafe: () => void
+  /** The dead letter it was, by its key. */
+  readonly letter?: string | undefined
 }
 
 /**
@@ -56,11 +58,19 @@ export interface Back<A> {
   readonly cause: string
 }
 
+/** An item that was refused for good; `invalid`: by the Schema of the device. */
+export interface Rejected<A> {
+  readonly item: Item<A>
+  readonly cause: string
+  readonly invalid: boolean
+}
+
 /** What a report has settled. */
 export interface Settlement<A> {
-  readonly delivered: number
+  /** In order of their sequences. */
+  readonly acknowledged: ReadonlyArray<Item<A>>
   readonly redelivered: number
-  readonly rejected: ReadonlyArray<{ readonly item: Item<A>; readonly cause: string }>
+  readonly rejected: ReadonlyArray<Rejected<A>>
   /** In order of their sequences; neighbours with one delay and cause are together. */
   readonly back: ReadonlyArray<Back<A>>
 }
@@ -70,7 +80,14 @@ export const none: Outstanding<never> = { out: [], base: 0, sent: 0, sentBytes: 
 
 export const count = <A>({ base, resolved, sent }: Outstanding<A>): number => sent - base - resolved.size
 
-const again = <A>(item: Item<A>): Item<A> => ({ ...item, attempt: item.attempt + 1 })
+/** How many causes an element keeps: the last ones. */
+const mostCauses = 16
+
+const again = <A>(item: Item<A>, cause: string): Item<A> => ({
+  ...item,
+  attempt: item.attempt + 1,
+  causes: [...(item.causes ?? []).slice(1 - mostCauses), cause]
+})
 
 /** Adds items that are sent together and take `byteLength` bytes. */
 export const send = <A>(
@@ -113,12 +130,12 @@ export const beyond = <A>({ base, out }: Outstanding<A>, accepted: number): Read
     return items.length === 0 ? [] : [{ ...parcel, first: parcel.first + known, items }]
   })
 
-/** Everything that is out, with the next attempt. */
-export const unsettled = <A>({ base, out, resolved }: Outstanding<A>): ReadonlyArray<Item<A>> => {
+/** Everything that is out, with the next attempt: it comes back because of this. */
+export const unsettled = <A>({ base, out, resolved }: Outstanding<A>, cause: string): ReadonlyArray<Item<A>> => {
   const items: Array<Item<A>> = []
   for (const parcel of out) {
     for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
-      if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))
+      if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!, cause))
     }
   }
   return items
@@ -127,20 +144,30 @@ export const unsettled = <A>({ base, out, resolved }: Outstanding<A>): ReadonlyA
 const above = <A>(out: ReadonlyArray<Parcel<A>>, base: number): ReadonlyArray<Parcel<A>> =>
   out.filter((parcel) => parcel.first + parcel.items.length - 1 > base)
 
-/** What is accepted is settled, for a feed that acknowledges so; with it, how much of it was given again. */
+/** What is accepted is settled, for a feed that acknowledges so. */
 export const accept = <A>(
   outstanding: Outstanding<A>,
   accepted: number
-): readonly [Outstanding<A>, redelivered: number] => {
+): readonly [Outstanding<A>, Pick<Settlement<A>, "acknowledged" | "redelivered">] => {
   const { base, out, resolved, sent, sentBytes } = outstanding
+  const acknowledged: Array<Item<A>> = []
   let redelivered = 0
   for (const parcel of out) {
     const to = Math.min(parcel.items.length, accepted - parcel.first + 1)
     for (let i = Math.max(0, base - parcel.first + 1); i < to; i++) {
-      if (parcel.items[i]!.attempt > 1) redelivered++
+      const item = parcel.items[i]!
+      acknowledged.push(item)
+      if (item.attempt > 1) redelivered++
     }
   }
-  return [{ base: Math.max(base, accepted), out: above(out, accepted), resolved, sent, sentBytes }, redelivered]
+  const next = Math.max(base, accepted)
+  return [{ base: next, out: above(out, accepted), resolved, sent, sentBytes }, { acknowledged, redelivered }]
+}
+
+/** The item with a sequence, if it is out. */
+export const at = <A>({ base, out }: Outstanding<A>, sequence: number): Item<A> | undefined => {
+  const parcel = out.find(({ first, items }) => first <= sequence && sequence < first + items.length)
+  return parcel === undefined || sequence <= base ? undefined : parcel.items[sequence - parcel.first]
 }
 
 /** The result of each sequence that a report names. */
@@ -161,9 +188,14 @@ export const settle = <A>(
   const nowResolved = new Set<number>()
   const rejected: Array<Settlement<A>["rejected"][number]> = []
   const back: Array<Back<A> & { readonly items: Array<Item<A>> }> = []
-  let delivered = 0
+  const acknowledged: Array<Item<A>> = []
   let redelivered = 0
+  // Nothing beyond is settled: a report costs what it tells of, not all that is out.
+  let last = report.settled
+  for (const sequence of known.keys()) last = Math.max(last, sequence)
+  for (const sequence of resolved) last = Math.max(last, sequence)
   for (const parcel of out) {
+    if (parcel.first > last) break
     for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
       const sequence = parcel.first + i
       const result = known.get(sequence)
@@ -175,12 +207,12 @@ export const settle = <A>(
       if (result?._tag === "Retry") {
         const { afterMillis, cause } = result
         const group = back.at(-1)
-        if (group?.afterMillis === afterMillis && group.cause === cause) group.items.push(again(item))
-        else back.push({ items: [again(item)], afterMillis, cause })
+        if (group?.afterMillis === afterMillis && group.cause === cause) group.items.push(again(item, cause))
+        else back.push({ items: [again(item, cause)], afterMillis, cause })
       } else if (result?._tag === "Reject") {
-        rejected.push({ item, cause: result.cause })
+        rejected.push({ item, cause: result.cause, invalid: result.invalid === true })
       } else {
-        delivered++
+        acknowledged.push(item)
         if (item.attempt > 1) redelivered++
       }
     }
@@ -188,6 +220,6 @@ export const settle = <A>(
   const next = Math.max(base, report.settled)
   return [
     { base: next, out: above(out, next), resolved: nowResolved, sent, sentBytes },
-    { delivered, redelivered, rejected, back }
+    { acknowledged, redelivered, rejected, back }
   ]
 }

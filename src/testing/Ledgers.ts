@@ -11,7 +11,7 @@ import type { Ledger } from "../Ledger.ts"
  * @category models
  * @since 0.1.0
  */
-export type Counts = Omit<Ledger, "devices">
+export type Counts = Omit<Ledger, "devices" | "ordinals">
 
 /**
  * An account is not as it was asserted to be. `actual` and `expected` are what test runners show side by side.
@@ -32,8 +32,9 @@ export class LedgerMismatch extends Error {
 }
 
 const countsOf = (ledger: Ledger): Counts => {
-  const counts: Counts & { devices?: unknown } = { ...ledger }
+  const counts: Counts & { devices?: unknown; ordinals?: unknown } = { ...ledger }
   delete counts.devices
+  delete counts.ordinals
   return counts
 }
 
@@ -73,7 +74,7 @@ export const assertConserved = (ledger: Ledger): void => {
       { ...counts, lost: 0 }
     )
   }
-  for (const name of ["leased", "held", "heldByDead", "dead", "redelivered", "accepted", "inDoubt"] as const) {
+  for (const name of ["leased", "held", "heldByDead", "redelivered", "accepted", "inDoubt", "fenced"] as const) {
     const total = ledger.devices.reduce((total, device) => total + device[name], 0)
     if (total !== ledger[name]) {
       throw new LedgerMismatch(

@@ -42,7 +42,8 @@ describe("a run", () => {
         accepted: 50,
         delivered: 50,
         redelivered: 0,
-        dead: 0
+        dead: 0,
+        fenced: 0
       }
       assert.deepStrictEqual(ledger, {
         generated: 50,
@@ -230,7 +231,9 @@ describe("feeding, status and changes", () => {
       assert.deepStrictEqual(before.devices.map(({ device, phase }) => [device, phase]), [[replica(0), "Idle"]])
       const ledger = yield* feeder.run
       const after = yield* feeder.status
-      assert.deepStrictEqual(after.rejected, [{ device: replica(0), ordinal: 1, cause: "odd one" }])
+      assert.deepStrictEqual(after.dead, [
+        { device: replica(0), ordinal: 1, reason: "rejected", attempts: 1, cause: "odd one" }
+      ])
       assert.deepStrictEqual([after.feed, after.feeder, after.hasEnded, after.isRunning], ["numbers", "f", true, false])
       assert.deepStrictEqual([ledger.delivered, ledger.dead], [2, 1])
       assert.deepStrictEqual(after.devices.map(({ failures, phase, session }) => [phase, session, failures]), [

@@ -105,7 +105,9 @@ const survive = (bytes: Uint8Array): void => {
     const { chunk, first, heard, runs } = frame.success
     assert.isTrue(Number.isSafeInteger(first) && first >= 1 && Number.isSafeInteger(heard) && heard >= 0)
     assert.strictEqual(runs.reduce((sum, { count }) => sum + count, 0), chunk.length)
-    for (const element of chunk.elements) assert.isTrue(Schema.is(Element)(element))
+    chunk.elements.forEach((element, i) =>
+      assert.strictEqual(Schema.is(Element)(element), chunk.invalid?.has(i) !== true)
+    )
   }
 }
 

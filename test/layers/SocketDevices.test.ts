@@ -507,9 +507,9 @@ describe("a report", () => {
         dead: 1024,
         lost: 0
       })
-      const { devices, rejected } = yield* feeder.status
+      const { dead, devices } = yield* feeder.status
       assert.deepInclude(devices[0], { session: 1 })
-      assert.match(rejected.at(-1)?.cause ?? "", /^1023: because because/)
+      assert.match(dead.at(-1)?.cause ?? "", /^1023: because because/)
     }))
 })
 

@@ -57,7 +57,7 @@ const agree = ({ begun, make = () => new FeederModel(), script }: {
     const source = yield* ManualSource.make<number>()
     const consumers = [yield* consumer(0), yield* consumer(1)]
     const feeder = yield* Effect.flatMap(
-      Feeder.make(Numbers, { id: "f", lease: leaseMillis, maxAttempts: 1000 }),
+      Feeder.make(Numbers, { id: "f", lease: leaseMillis, maxAttempts: 1000, backOff: { initial: 0 } }),
       (made) => made.set(source.source)
     )
     const wrong: Array<string> = []
@@ -223,7 +223,7 @@ const agree = ({ begun, make = () => new FeederModel(), script }: {
         wrong.push(...Rules.ofEnd(model))
         assert.strictEqual(wrong.join("; "), "", `step ${steps}`)
         const out = model.generated - model.delivered - model.dead
-        const { accepted: _1, devices: _2, generated: _3, inDoubt, leased: all, queued, ...counts } = ledger
+        const { accepted: _1, devices: _2, fenced: _4, generated: _3, inDoubt, leased: all, queued, ...counts } = ledger
         assert.deepStrictEqual(
           { ...counts, hasEnded, isRunning, devices, inDoubt, out: queued + all },
           {

@@ -46,6 +46,7 @@ export const make = (world: World, consumers: Consumers, feeders: Feeders): (kin
       session: 1,
       keepTo: 0,
       acknowledge: plan.acknowledge,
+      delivery: plan.delivery,
       leaseMillis: lease
     }
     const chunk = feed.codec.fromElements([{ feeder: 0, life: 1, n: -1, text: "intruded" }])

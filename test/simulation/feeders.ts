@@ -94,6 +94,7 @@ export const make = (world: World) => {
         id: `feeder-${number}`,
         lease,
         maxAttempts: 1_000_000,
+        backOff: { initial: 0 },
         tolerate: FailureTolerator.make({ limit: plan.limit, initDelay: failureDelay, backoffFactor: 1 }),
         supervision: plan.supervision
       })

@@ -139,6 +139,9 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (ordinal !== element.n) fail(2, `${what}: ordinals follow the order of the source`)
     const count = account.given.get(ordinal) ?? 0
     account.given.set(ordinal, count + 1)
+    if (count > 0 && plan.delivery === "atMostOnce") {
+      fail(4, `${what} was given before, and is to be given once at most`)
+    }
     if (count > 0 && !redelivered) fail(4, `${what} was given ${count} times before and is not marked`)
     if (redelivered) account.redelivered++
     if (attempt === 1) {
@@ -183,6 +186,8 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
   /** What came back stands at the front: nothing new is sent while it waits. `links` names those that are open. */
   const lookedAtFront = (key: string, links: string, isStuck: boolean): void => {
     const account = accounts.get(key)!
+    // What may be given once does not come back.
+    if (plan.delivery === "atMostOnce") return
     const left = account.waiting.filter((ordinal) => account.back.has(ordinal))
     if (account.overtaking !== undefined && left.length > 0 && links === account.links && !isStuck) {
       fail(2, `${key} sends #${account.overtaking} while #${left.join(", #")} stand before it in the queue`)
@@ -366,6 +371,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     for (const [name, count] of Object.entries(ledger)) {
       if (typeof count === "number" && count < 0) fail(3, `${name} is ${count}`)
     }
+    if (plan.delivery === "atLeastOnce" && ledger.dropped > 0) fail(3, `${ledger.dropped} were dropped`)
     if (ledger.generated > account.total) fail(3, `${ledger.generated} were generated of ${account.total}`)
     if (plan.acknowledge === "processed") {
       if (ledger.delivered > account.finished.size) {
@@ -384,12 +390,14 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
     if (ledger.queued + ledger.leased > 0) fail(9, `${key} ended with ${ledger.queued + ledger.leased} to do`)
     const { finished, refused } = account
     if (plan.acknowledge === "processed") {
+      let { dropped } = ledger
       for (let ordinal = 0; ordinal < account.total; ordinal++) {
-        if (!finished.has(ordinal) && !refused.has(ordinal)) fail(5, `${key} ended, nobody finished #${ordinal}`)
+        if (finished.has(ordinal) || refused.has(ordinal)) continue
+        if (dropped-- === 0) fail(5, `${key} ended, nobody finished #${ordinal}`)
       }
     } else {
       const missing = account.total - account.given.size
-      if (missing > ledger.held + ledger.heldByDead) {
+      if (missing > ledger.held + ledger.heldByDead + ledger.dropped) {
         fail(
           5,
           `${key} ended, ${missing} were never given; held are ${ledger.held}, lost with devices ${ledger.heldByDead}`

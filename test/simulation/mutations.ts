@@ -90,8 +90,8 @@ export const mutations: ReadonlyArray<Mutation> = [
       plan.capacity > 3,
     edits: [[
       books,
-      "if (afterMillis === 0) return putBackUnsafe(items)",
-      "if (afterMillis === 0) {\n inHand -= items.length\n returned += items.length\n hasReturned = true\n if (queue.isClosedUnsafe()) queue.restoreUnsafe(items)\n else queue.admitUnsafe(items.map((item) => ({ ...item })))\n return\n}"
+      "return putBackUnsafe(items)",
+      "inHand -= items.length\n returned += items.length\n hasReturned = true\n if (queue.isClosedUnsafe()) queue.restoreUnsafe(items)\n else queue.admitUnsafe(items.map((item) => ({ ...item })))\n return"
     ]]
   },
   {
@@ -100,8 +100,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       books,
-      "if (slot.ordinal < 0) slot.ordinal = nextOrdinal++\n          else returned--",
-      "if (slot.ordinal < 0 || slot.attempt > 2) slot.ordinal = nextOrdinal++\n          else returned--"
+      "if (slot.ordinal < 0) slot.ordinal = nextOrdinal++",
+      "if (slot.ordinal < 0 || slot.attempt > 2) slot.ordinal = nextOrdinal++"
     ]]
   },
   {
@@ -110,7 +110,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       session,
-      "if (items.length > 0) outputs.push({ _tag: \"GiveBack\", items, afterMillis: 0, cause: why })",
+      "if (items.length > 0) outputs.push({ _tag: \"GiveBack\", taken: true, items, afterMillis: 0, cause: why })",
       ""
     ]]
   },
@@ -120,7 +120,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       session,
-      "if (items.length > 0) outputs.push({ _tag: \"GiveBack\", items, afterMillis: 0, cause: \"the device has failed\" })",
+      "if (items.length > 0) outputs.push({ _tag: \"GiveBack\", taken: true, items, afterMillis: 0, cause })",
       ""
     ]]
   },
@@ -136,7 +136,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       session,
-      "progress: { ...state.progress, accepted: state.progress.delivered, carried: 0 }",
+      "progress: { ...state.progress, accepted: state.progress.delivered, carried: 0, fenced: 0 }",
       "progress: state.progress"
     ]]
   },
@@ -146,8 +146,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       outstanding,
-      "if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!))",
-      "items.push(again(parcel.items[i]!))"
+      "if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!, cause))",
+      "items.push(again(parcel.items[i]!, cause))"
     ]]
   },
   {
@@ -160,7 +160,18 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "attempts are not counted",
     law: 4,
     within: 500,
-    edits: [[outstanding, "({ ...item, attempt: item.attempt + 1 })", "({ ...item })"]]
+    edits: [[outstanding, "attempt: item.attempt + 1,", "attempt: item.attempt,"]]
+  },
+  {
+    name: "what is to be given once at most is given again",
+    law: 4,
+    within: 2000,
+    where: (plan) => plan.delivery === "atMostOnce",
+    edits: [[
+      books,
+      "if (options.delivery === \"atMostOnce\") letGo",
+      "if (options.delivery !== options.delivery) letGo"
+    ]]
   },
   {
     name: "a session that is resumed begins anew",
@@ -253,7 +264,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     law: 4,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && plan.size === 1 && knows(plan, "remove device"),
-    edits: [[remote, "const afterMillis = Math.max(0, Math.ceil(leaseEnds - owner.now()))", "const afterMillis = 0"]]
+    edits: [[remote, "isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0", "0"]]
   },
   {
     name: "what is handed out is acknowledged",

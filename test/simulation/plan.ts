@@ -36,15 +36,18 @@ export const faultKinds = [
 
 export type FaultKind = typeof faultKinds[number]
 
-const makeFeed = (capacity: number, acknowledge: RemoteDevices.Acknowledge) =>
-  Feed.make("elements", { element: Element, capacity, acknowledge })
+/** No history has the store that `effectivelyOnce` needs; for its feeder it is `atLeastOnce`. */
+export type Delivery = Exclude<RemoteDevices.DeliveryMode, "effectivelyOnce">
+
+const makeFeed = (capacity: number, acknowledge: RemoteDevices.Acknowledge, delivery: Delivery) =>
+  Feed.make("elements", { element: Element, capacity, acknowledge, delivery })
 
 const feeds = new Map<string, ReturnType<typeof makeFeed>>()
 
 /** Feeds are declarations: those of one kind are made once for all histories. */
-export const feedOf = (capacity: number, acknowledge: RemoteDevices.Acknowledge) => {
-  const key = `${acknowledge} ${capacity}`
-  const known = feeds.get(key) ?? makeFeed(capacity, acknowledge)
+export const feedOf = (capacity: number, acknowledge: RemoteDevices.Acknowledge, delivery: Delivery) => {
+  const key = `${delivery} ${acknowledge} ${capacity}`
+  const known = feeds.get(key) ?? makeFeed(capacity, acknowledge, delivery)
   feeds.set(key, known)
   return known
 }
@@ -80,7 +83,8 @@ export const make = (seed: number) => {
     faults: yes(0.1) ? 0 : 1 + random.below(12),
     faultMillis: 200 + random.below(6000),
     /** Which faults a history knows: a few of them let it go far with each. */
-    kinds: faultKinds.filter(() => yes(0.5))
+    kinds: faultKinds.filter(() => yes(0.5)),
+    delivery: yes(0.15) ? "atMostOnce" as const : "atLeastOnce" as const
   }
 }
 

@@ -28,7 +28,7 @@ export const make = (seed: number, say: ((line: string) => void) | undefined) =>
     pick: <T>(all: ReadonlyArray<T>): T | undefined => all[below(all.length)],
     /** How long something that goes wrong lasts, in milliseconds: often longer than a lease. */
     span: () => yes(0.3) ? Plan.lease * (1 + 2 * next()) : below(Plan.lease),
-    feed: Plan.feedOf(plan.capacity, plan.acknowledge),
+    feed: Plan.feedOf(plan.capacity, plan.acknowledge, plan.delivery),
     laws,
     /** Whether feeding has ended, so that nothing more begins or goes wrong. */
     isOver: () => isOver,

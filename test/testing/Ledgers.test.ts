@@ -11,7 +11,8 @@ const device: Ledger.DeviceLedger = {
   accepted: 5,
   delivered: 3,
   redelivered: 1,
-  dead: 0
+  dead: 0,
+  fenced: 0
 }
 const ledger = Ledger.make({ generated: 7, queued: 1, taken: 1, devices: [device] })
 
