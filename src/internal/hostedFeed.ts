@@ -406,9 +406,11 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
             isFinishing = false
           }
           const key = keyOf(hello)
-          const session = sessions.get(key) ?? makeSession(hello.feeder, key)
+          const known = sessions.get(key)
+          const session = known ?? makeSession(hello.feeder, key)
           session.apply({ _tag: "Hello", frame: hello, link, room: roomOf(session), now: shared.now() })
-          wakeAll()
+          // It may have left room to the others. One that is new leaves none, and of many that come each would tell all.
+          if (known !== undefined) wakeAll()
           return session
         })
     }

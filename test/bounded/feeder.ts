@@ -19,6 +19,8 @@ const settings = Schema.decodeUnknownSync(Schema.fromJsonString(FeederSettings))
 const devices = Object.keys(settings.devices)
 const options = {
   lease: settings.leaseMillis,
+  // On a busy machine a lease may run out, and what is out come back, more often than it would elsewhere.
+  maxAttempts: 100,
   tolerate: FailureTolerator.make({ limit: 400, initDelay: 50, backoffFactor: 1 })
 }
 

@@ -60,7 +60,7 @@ const start = (name: string, program: string, settings: unknown): Effect.Effect<
       ({ child, state }) =>
         Effect.suspend(() => {
           if (!state.hasExited) child.kill("SIGKILL")
-          return until(`${name} ended`, () => state.hasExited)
+          return until(`${name} ended`, () => state.hasExited, 60_000)
         })
     ),
     ({ child, state }): Process => {
@@ -84,7 +84,7 @@ const start = (name: string, program: string, settings: unknown): Effect.Effect<
           Effect.map(waitFor(`it printed ${tag}`, () => first(tag) !== undefined, millis), () => first(tag)!),
         waitFor,
         signal: (signal) => Effect.sync(() => child.kill(signal)),
-        exited: Effect.suspend(() => until(`${name} ended`, () => state.hasExited)),
+        exited: until(`${name} ended`, () => state.hasExited, 60_000),
         complaints: () => state.complaints
       }
     }

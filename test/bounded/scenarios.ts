@@ -116,7 +116,7 @@ const stopped: Scenario = Effect.fnUntraced(function*(scale) {
   yield* process.signal("SIGCONT")
   yield* process.signal("SIGUSR2")
   const fed = yield* feeding.printed("Fed", 300_000)
-  const ended = yield* process.printed("Ended")
+  const ended = yield* process.printed("Ended", 300_000)
   yield* Effect.all([feeding.exited, process.exited])
   const waiting = between(feeding.samples(), full, continued)
   const idle = between(process.samples(), full, stoppedAt)
@@ -164,7 +164,7 @@ const many: Scenario = Effect.fnUntraced(function*(scale) {
   const feeding = yield* startFeeder("feeder", feeder(ports, { feed: "rows", count, sampleMillis }))
   const fed = yield* feeding.printed("Fed", 1_200_000)
   const seconds = (Date.now() - began) / 1000
-  const ended = yield* process.printed("Ended")
+  const ended = yield* process.printed("Ended", 300_000)
   yield* Effect.all([feeding.exited, process.exited])
   const busy = between(process.samples(), began, began + seconds * 1000)
   return {
@@ -193,7 +193,7 @@ const many: Scenario = Effect.fnUntraced(function*(scale) {
 const cycles: Scenario = Effect.fnUntraced(function*(scale) {
   const ports = yield* portsOf(1)
   const count = scaled(1000, scale, 60)
-  const leaseMillis = 500
+  const leaseMillis = 1000
   const sampleMillis = scaled(500, scale, 50)
   const process = yield* startConsumer(
     "consumer",
@@ -209,7 +209,7 @@ const cycles: Scenario = Effect.fnUntraced(function*(scale) {
   // Sessions of feeders that are gone are forgotten after three leases.
   yield* Effect.sleep(2 * sampleMillis)
   yield* process.signal("SIGTERM")
-  const ended = yield* process.printed("Ended")
+  const ended = yield* process.printed("Ended", 300_000)
   yield* process.exited
   const during = between(process.samples(), 0, over)
   const grown = (samples: ReadonlyArray<Sample>, of: (sample: Sample) => number) => growth(samples.map(of))
@@ -251,13 +251,13 @@ const feeders: Scenario = Effect.fnUntraced(function*(scale) {
     (name) => startFeeder(name, feeder(ports, { feed: "shared", count, feeders: each, isHeld: true })),
     { concurrency: "unbounded" }
   )
-  yield* Effect.forEach(feeding, (one) => one.printed("Attached"), { concurrency: "unbounded" })
+  yield* Effect.forEach(feeding, (one) => one.printed("Attached", 300_000), { concurrency: "unbounded" })
   yield* Effect.forEach(feeding, (one) => one.signal("SIGUSR2"))
   const fed = yield* Effect.forEach(feeding, (one) => one.printed("Fed", 600_000), { concurrency: "unbounded" })
   const over = Date.now()
   yield* process.waitFor("samples after the end", () => between(process.samples(), over, Infinity).length >= 4)
   yield* process.signal("SIGTERM")
-  const ended = yield* process.printed("Ended")
+  const ended = yield* process.printed("Ended", 300_000)
   yield* Effect.forEach([process, ...feeding], ({ exited }) => exited)
   const sum = (of: (line: typeof fed[number]) => number) => fed.reduce((total, line) => total + of(line), 0)
   const baseline = peak(live(between(process.samples(), 0, before)))
@@ -307,7 +307,7 @@ const devices: Scenario = Effect.fnUntraced(function*(scale) {
     { concurrency: "unbounded" }
   )
   const feeding = yield* startFeeder("feeder", feeder(ports, { feed: "shared", count, sampleMillis, isHeld: true }))
-  yield* feeding.printed("Attached", 120_000)
+  yield* feeding.printed("Attached", 300_000)
   const attached = Date.now() + 500
   yield* Effect.sleep(500 + idleMillis)
   yield* Effect.forEach(
@@ -317,7 +317,7 @@ const devices: Scenario = Effect.fnUntraced(function*(scale) {
   const released = Date.now()
   yield* feeding.signal("SIGUSR2")
   const fed = yield* feeding.printed("Fed", 600_000)
-  const ended = yield* Effect.forEach(consuming, (one) => one.printed("Ended"), { concurrency: "unbounded" })
+  const ended = yield* Effect.forEach(consuming, (one) => one.printed("Ended", 300_000), { concurrency: "unbounded" })
   yield* Effect.forEach([feeding, ...consuming], ({ exited }) => exited)
   const idle = between(feeding.samples(), attached, released)
   const perDevice = (samples: ReadonlyArray<Sample>, count: number) =>
