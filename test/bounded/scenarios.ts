@@ -240,15 +240,16 @@ const feeders: Scenario = Effect.fnUntraced(function*(scale) {
   const each = scaled(50, scale, 10)
   const all = processes * each
   const count = 1000
+  const sampleMillis = scaled(1000, scale, 250)
   const process = yield* startConsumer(
     "consumer",
-    consumer({ feed: "shared", ports, feeders: "forever", batch: 64, millis: 2 })
+    consumer({ feed: "shared", ports, feeders: "forever", batch: 64, millis: 2, sampleMillis })
   )
   yield* process.waitFor("some samples", () => process.samples().length >= 4)
   const before = Date.now()
   const feeding = yield* Effect.forEach(
     Array.from({ length: processes }, (_, i) => `feeders ${i + 1}`),
-    (name) => startFeeder(name, feeder(ports, { feed: "shared", count, feeders: each, isHeld: true })),
+    (name) => startFeeder(name, feeder(ports, { feed: "shared", count, feeders: each, sampleMillis, isHeld: true })),
     { concurrency: "unbounded" }
   )
   yield* Effect.forEach(feeding, (one) => one.printed("Attached", 300_000), { concurrency: "unbounded" })
@@ -294,9 +295,9 @@ const devices: Scenario = Effect.fnUntraced(function*(scale) {
   const each = scaled(50, scale, 15)
   const all = processes * each
   const ports = yield* portsOf(all)
-  const count = scaled(400_000, scale, all * 200)
-  const idleMillis = scaled(15_000, scale, 2000)
-  const sampleMillis = scaled(250, scale, 100)
+  const count = scaled(100_000, scale, all * 200)
+  const idleMillis = scaled(30_000, scale, 2000)
+  const sampleMillis = scaled(1000, scale, 100)
   const consuming = yield* Effect.forEach(
     Array.from({ length: processes }, (_, i) => i),
     (i) =>
