@@ -2,7 +2,7 @@
  * The consumer of `links.ts`, in a process of its own. For each request it listens, says where, takes the elements that
  * come and answers with the sum of their digests.
  */
-import { Effect, Result } from "effect"
+import { Effect, Logger, Result } from "effect"
 import type { Feed } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import * as Net from "node:net"
@@ -44,7 +44,8 @@ const consumeFeed = async <Name extends string, S extends Feed.ElementSchema>(
         elements += size
         digest += digestBatch(values)
       }))),
-    Effect.provide(SocketDevices.layerHost({ feeds: [feed], port }))
+    // That it is for this machine only goes without saying.
+    Effect.provide([SocketDevices.layerHost({ feeds: [feed], port }), Logger.layer([])])
   )
   await Effect.runPromise(consume)
   return { elements, digest }

@@ -9,18 +9,18 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import * as BatchCodec from "./BatchCodec.ts"
 import * as Consumer from "./internal/consumer.ts"
-import type { BatchDelivery, Consumed, Given, Remainder } from "./internal/given.ts"
+import type { BatchDelivery, BatchOptions, Consumed, Given, LoopOptions } from "./internal/given.ts"
 import type { Delivery, FeedsItself, Host, Hosted } from "./internal/hosted.ts"
 import type { OutcomeOf } from "./internal/outcomes.ts"
 import type { Acknowledge, DeliveryMode, FeedInfo } from "./RemoteDevices.ts"
+import type { SettlementsOf } from "./Settlements.ts"
 
-export type { BatchDelivery, Consumed, Given, Leased, Remainder } from "./internal/given.ts"
+export type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./internal/given.ts"
 export { CurrentFeeder, FeedsItself } from "./internal/hosted.ts"
 export type { Delivery, Handed, Host, Hosted, TakeOptions } from "./internal/hosted.ts"
 export { done, Outcomes, outcomes, Reject, reject, Retry, retry } from "./internal/outcomes.ts"
@@ -66,38 +66,48 @@ export interface Feed<
   readonly host: Context.Key<Host<Name>, Hosted<S["Type"]>>
 
   /**
-   * Runs an effect for each element until the feeders have ended, up to `concurrency` at once (default 1).
+   * Runs an effect for each element until the feeders have ended.
    *
    * Success settles the element. On a `processed` feed, failing with `Feed.retry` or `Feed.reject` settles it so, and
    * the loop goes on; any other failure gives the element back and ends the loop with it.
+   *
+   * On an `effectivelyOnce` feed the effect runs in a transaction of `Settlements`, which commits the element's id with
+   * it; an element whose id is settled already is acknowledged without running. When the settlements cannot be reached,
+   * the element is given back, and the loop goes on.
    */
   readonly forEach: <E, R>(
     f: (element: S["Type"], delivery: Delivery) => Effect.Effect<unknown, E, R>,
-    options?: { readonly concurrency?: number | undefined }
-  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
+    options?: LoopOptions
+  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name> | SettlementsOf<Del>>
 
   /**
    * Runs an effect for each batch of `n` elements, stacked, until the feeders have ended. With `within`, a batch is cut
-   * when that time has passed since its first element. `remainder` (default `"emit"`) says what becomes of a last,
-   * short batch. Settles as `forEach`; `Feed.outcomes` settles each element by itself.
+   * when that time has passed since its first element. `remainder` says what becomes of a last, short batch. Settles as
+   * `forEach`; `Feed.outcomes` settles each element by itself.
+   *
+   * On a `processed` feed, an element that has come back twice is handed out alone from then on, in a batch of one, so
+   * that it takes no others with it; the batch before it is short, too. These are never dropped as remainders.
+   *
+   * On an `effectivelyOnce` feed a batch is one transaction, of those of its elements that are not settled yet. When it
+   * fails with `Feed.outcomes` that are not all done, it is rolled back, and the effect runs again at once, for those
+   * that were done.
    */
   readonly forEachBatch: <E, R>(
     n: number,
     f: (batch: BatchCodec.Stacked<S>, delivery: BatchDelivery) => Effect.Effect<unknown, E, R>,
-    options?: {
-      readonly concurrency?: number | undefined
-      readonly within?: Duration.Input | undefined
-      readonly remainder?: Remainder | undefined
-    }
-  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
+    options?: LoopOptions & BatchOptions
+  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name> | SettlementsOf<Del>>
 
-  /** The elements, until the feeders have ended. */
+  /**
+   * The elements, until the feeders have ended. Those of an `effectivelyOnce` feed are to be settled by the consumer, with
+   * `Settlements` and the ids of their deliveries, before they are acknowledged.
+   */
   readonly elements: Stream.Stream<Given<Ack, S["Type"]>, FeedsItself, Host<Name>>
 
   /** Batches of `n` elements, stacked, until the feeders have ended. */
   readonly batches: (
     n: number,
-    options?: { readonly within?: Duration.Input | undefined; readonly remainder?: Remainder | undefined }
+    options?: BatchOptions
   ) => Stream.Stream<Given<Ack, BatchCodec.Stacked<S>>, FeedsItself, Host<Name>>
 }
 
@@ -184,7 +194,7 @@ export const make = <
     )
   }
   const host = Context.Service<Host<Name>, Hosted<S["Type"]>>(`effect-feeder/Feed/Host/${name}`)
-  const consumer = Consumer.make(host, acknowledge, codec.stack)
+  const consumer = Consumer.make(host, { name, acknowledge, delivery }, codec.stack)
   return {
     [TypeId]: TypeId,
     name,

@@ -96,7 +96,7 @@ export interface FeedQueue<in out A> {
 
   /** Takes the first element. */
   readonly take: Effect.Effect<A, QueueEnded>
-  /** Takes exactly n. On a closed queue with fewer it fails, and they stay. */
+  /** Takes exactly n, or fewer where `isAlone` cuts. On a closed queue with fewer than n it fails, and they stay. */
   takeMany(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /** Takes exactly n while the queue is open, what is left (1 to n) once it is closed. */
   takeUpTo(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
@@ -181,8 +181,16 @@ export interface Options<in out A> {
    * `Latch.openUnsafe` and `Deferred.doneUnsafe` do), which could interrupt the taker and so lose what it is given.
    */
   readonly isCurrent?: (element: A) => boolean
-  /** Told what a take hands out, in the step that does. The same is forbidden to it as to `isCurrent`. */
-  readonly onHandOut?: (elements: ReadonlyArray<A>) => void
+  /**
+   * Asked about each element, as `isCurrent` is. One for which it is true is handed out in a batch of its own: a take of
+   * several ends before it, or with it when it is the first, and gives fewer than it asked for.
+   */
+  readonly isAlone?: (element: A) => boolean
+  /**
+   * Told what a take hands out, in the step that does, and whether an element that is handed out alone has cut it short.
+   * The same is forbidden to it as to `isCurrent`.
+   */
+  readonly onHandOut?: (elements: ReadonlyArray<A>, isCut: boolean) => void
   /**
    * Told when a take of several has begun to collect: what it collects does not fill the queue. Comes within a
    * scheduler turn, outside of any step, so it may use the queue and resume fibers. Must not throw.
@@ -250,7 +258,7 @@ interface Place extends Pick<Turn<unknown, unknown>, "need" | "isDue"> {
 }
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
-  const { capacity, isCurrent, name = "feed-queue", onCollect, onHandOut } = options
+  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut } = options
   const stored: MutableList.MutableList<A> = store.messages
   const takers = new Set<Place>()
   const offers = new Set<Place>()
@@ -419,21 +427,28 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   // --- takes -----------------------------------------------------------------
 
-  const currentOnes = (most: number): Array<A> => {
-    if (isCurrent === undefined) return MutableList.takeN(stored, most)
+  /** Up to `most` that are current, and whether one that is to be alone has ended them. */
+  const nextOnes = (most: number): readonly [batch: Array<A>, isCut: boolean] => {
+    if (isCurrent === undefined && isAlone === undefined) return [MutableList.takeN(stored, most), false]
     const kept: Array<A> = []
     while (kept.length < most && stored.length > 0) {
       const element = MutableList.take(stored) as A
-      if (isCurrent(element)) kept.push(element)
+      if (isCurrent?.(element) === false) continue
+      if (isAlone?.(element) === true) {
+        if (kept.length > 0) MutableList.prepend(stored, element)
+        else kept.push(element)
+        return [kept, kept.length < most]
+      }
+      kept.push(element)
     }
-    return kept
+    return [kept, false]
   }
 
   const extract = (least: number, most: number, onTake: OnTake<A> | undefined): Arr.NonEmptyArray<A> => {
     if (stored.length >= least) {
-      const batch = currentOnes(most)
-      if (Arr.isArrayNonEmpty(batch) && batch.length >= least) {
-        onHandOut?.(batch)
+      const [batch, isCut] = nextOnes(most)
+      if (Arr.isArrayNonEmpty(batch) && (isCut || batch.length >= least)) {
+        onHandOut?.(batch, isCut)
         onTake?.(batch)
         changed()
         return batch

@@ -54,6 +54,15 @@ export const DeliveryMode = Schema.Literals(["atMostOnce", "atLeastOnce", "effec
  */
 export type DeliveryMode = typeof DeliveryMode.Type
 
+/** A peer keeps it with the element. */
+const Cause = Schema.String.check(Schema.isMaxLength(4096))
+
+/** A name or an id: both sides compare it, as UTF-8 too, and keep it. */
+const Text = Schema.String.check(
+  Schema.makeFilter((s) => s.isWellFormed(), { expected: "text without lone surrogates" })
+)
+const Name = Text.check(Schema.isMaxLength(1024))
+
 /**
  * What became of one handed-out element: finished, given back (to be fed again after `afterMillis`), or refused for
  * good; `invalid` says that it was the Schema there that did not accept it.
@@ -63,8 +72,8 @@ export type DeliveryMode = typeof DeliveryMode.Type
  */
 export const Result = Schema.Union([
   Schema.TaggedStruct("Done", {}),
-  Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Schema.String }),
-  Schema.TaggedStruct("Reject", { cause: Schema.String, invalid: Schema.optionalKey(Schema.Boolean) })
+  Schema.TaggedStruct("Retry", { afterMillis: Schema.Natural, cause: Cause }),
+  Schema.TaggedStruct("Reject", { cause: Cause, invalid: Schema.optionalKey(Schema.Boolean) })
 ])
 
 /**
@@ -126,17 +135,17 @@ export type Progress = typeof Progress.Type
  */
 export const Hello = Schema.TaggedStruct("Hello", {
   versions: Schema.Tuple([Schema.Natural, Schema.Natural]),
-  feed: Schema.String,
-  fingerprint: Schema.String,
-  feeder: Schema.String,
+  feed: Name,
+  fingerprint: Text,
+  feeder: Name,
   incarnation: Schema.Natural,
-  device: Schema.String,
+  device: Name,
   session: Schema.Natural,
   keepTo: Schema.Natural,
   acknowledge: Acknowledge,
   delivery: Schema.optionalKey(DeliveryMode),
   leaseMillis: Schema.Natural,
-  credential: Schema.optionalKey(Schema.String)
+  credential: Schema.optionalKey(Text)
 })
 
 /**
@@ -370,12 +379,26 @@ export interface Link {
 }
 
 /**
+ * Who is at the other end, as far as the connection knows: its address, and the certificate that it has proved to own
+ * and an authority of the host has signed, if the host asks for one. `subject` is as in the certificate, such as
+ * `"CN=crawler"`; `fingerprint` is its SHA-256, in hexadecimal with colons.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Peer {
+  readonly address?: string | undefined
+  readonly certificate?: { readonly subject: string; readonly fingerprint: string } | undefined
+}
+
+/**
  * One live connection from a feeder, as a device sees it: the mirror image of `Link`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface HostLink {
+  readonly peer?: Peer | undefined
   readonly send: (frame: DeviceFrame) => Effect.Effect<void, DeviceLost>
   readonly receive: Effect.Effect<FeederFrame, DeviceLost>
 }

@@ -89,7 +89,7 @@ describe("forEach", () => {
       const { run } = yield* feeding(Accepted, 20)
       const consumed = yield* Accepted.forEach(note)
       assert.deepStrictEqual(seen, firsts(20))
-      assert.deepStrictEqual(consumed, { done: 20, retried: 0, rejected: 0, fenced: 0 })
+      assert.deepStrictEqual(consumed, { done: 20, retried: 0, rejected: 0, fenced: 0, timedOut: 0 })
       // Accepted was the last of them when it was queued: whether it was handed out may be told later.
       const { delivered, held } = yield* Fiber.join(run)
       assert.strictEqual(delivered + held, 20)
@@ -127,7 +127,7 @@ describe("forEach", () => {
       const ledger = yield* Fiber.join(run)
       assert.deepStrictEqual(seen.slice(6), [[2, 2, true], [2, 3, true]])
       assert.deepStrictEqual([ledger.delivered, ledger.redelivered, ledger.dead], [6, 1, 0])
-      assert.deepStrictEqual(yield* Fiber.join(loop), { done: 6, retried: 2, rejected: 0, fenced: 0 })
+      assert.deepStrictEqual(yield* Fiber.join(loop), { done: 6, retried: 2, rejected: 0, fenced: 0, timedOut: 0 })
     }).pipe(inMemory))
 
   it.effect("processed: reject counts the element as dead, and says why", () =>
@@ -135,7 +135,7 @@ describe("forEach", () => {
       const { feeder, run } = yield* feeding(Numbers, 6)
       const consumed = yield* Numbers.forEach((n) => n % 3 === 1 ? Effect.fail(Feed.reject(`no ${n}`)) : Effect.void)
       const ledger = yield* Fiber.join(run)
-      assert.deepStrictEqual(consumed, { done: 4, retried: 0, rejected: 2, fenced: 0 })
+      assert.deepStrictEqual(consumed, { done: 4, retried: 0, rejected: 2, fenced: 0, timedOut: 0 })
       assert.deepStrictEqual([ledger.delivered, ledger.dead, ledger.lost], [4, 2, 0])
       assert.deepStrictEqual((yield* feeder.status).dead, [
         { device, ordinal: 1, reason: "rejected", attempts: 1, cause: "no 1" },
@@ -322,7 +322,7 @@ describe("forEachBatch", () => {
         ),
         [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]
       )
-      assert.deepStrictEqual(consumed, { done: 4, retried: 4, rejected: 4, fenced: 0 })
+      assert.deepStrictEqual(consumed, { done: 4, retried: 4, rejected: 4, fenced: 0, timedOut: 0 })
       const ledger = yield* Fiber.join(run)
       assert.deepStrictEqual([ledger.delivered, ledger.dead, ledger.redelivered], [4, 4, 4])
     }).pipe(inMemory))
@@ -344,7 +344,7 @@ describe("forEachBatch", () => {
         ))
       assert.deepStrictEqual(seen[0], [0, 1, 2, 3])
       assert.deepStrictEqual(seen.flat().toSorted((a, b) => a - b), [0, 1, 2, 2, 3, 4, 5, 6, 7])
-      assert.deepStrictEqual(consumed, { done: 7, retried: 1, rejected: 1, fenced: 0 })
+      assert.deepStrictEqual(consumed, { done: 7, retried: 1, rejected: 1, fenced: 0, timedOut: 0 })
       const ledger = yield* Fiber.join(run)
       assert.deepStrictEqual([ledger.delivered, ledger.dead, ledger.redelivered], [7, 1, 1])
       assert.deepStrictEqual((yield* feeder.status).dead.map(({ ordinal }) => ordinal), [5])
@@ -400,7 +400,7 @@ describe("forEachBatch", () => {
         remainder: "drop"
       })
       assert.deepStrictEqual(seen, [[0, 1, 2], [3, 4, 5]])
-      assert.deepStrictEqual(consumed, { done: 6, retried: 0, rejected: 1, fenced: 0 })
+      assert.deepStrictEqual(consumed, { done: 6, retried: 0, rejected: 1, fenced: 0, timedOut: 0 })
       const ledger = yield* Fiber.join(run)
       assert.deepStrictEqual([ledger.delivered, ledger.dead], [6, 1])
       assert.deepStrictEqual((yield* feeder.status).dead.map(({ cause, ordinal }) => [ordinal, cause]), [

@@ -676,6 +676,47 @@ describe("FeedQueue", () => {
         yield* queue.close()
         assert.deepStrictEqual(yield* Effect.flip(queue.takeUpTo(2)), ended(2, 0))
       }))
+
+    it.effect("isAlone: an element is handed out in a batch of its own, in its turn", () =>
+      Effect.gen(function*() {
+        const log: Array<readonly [batch: ReadonlyArray<number>, isCut: boolean]> = []
+        const queue = yield* FeedQueue.make<number>({
+          capacity: 20,
+          isAlone: (n) => n < 0,
+          onHandOut: (batch, isCut) => log.push([batch, isCut])
+        })
+        yield* queue.offerAll([1, 2, -3, -4, 5, 6, 7, -8, 9, -10])
+        yield* queue.takeMany(3)
+        yield* queue.takeUpTo(3)
+        yield* queue.takeWithin(3, "1 second")
+        yield* queue.takeAvailable(3)
+        assert.strictEqual(yield* queue.take, -8)
+        yield* queue.close()
+        yield* queue.takeUpTo(3)
+        yield* queue.takeUpTo(3)
+        assert.deepStrictEqual(log, [
+          [[1, 2], true],
+          [[-3], true],
+          [[-4], true],
+          [[5, 6, 7], false],
+          [[-8], false],
+          [[9], true],
+          [[-10], true]
+        ])
+      }))
+
+    it.effect("isAlone: a batch that is not cut still waits until it is full", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 4, isAlone: (n) => n < 0 })
+        yield* queue.offerAll([1, 2])
+        const batch = yield* start(queue.takeMany(4))
+        yield* queue.offer(-3)
+        yield* settle
+        assert.isTrue(isWaiting(batch))
+        yield* queue.offer(4)
+        assert.deepStrictEqual(yield* Fiber.join(batch), [1, 2])
+        assert.strictEqual(yield* queue.take, -3)
+      }))
   })
 
   describe("what it relies on", () => {

@@ -1,5 +1,5 @@
 import { Effect, type Layer, Schema, type Stream } from "effect"
-import { type BatchCodec, Feed, MemoryDevices, type RemoteDevices, Tensor } from "effect-feeder"
+import { type BatchCodec, Feed, MemoryDevices, type RemoteDevices, Settlements, Tensor } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { describe, expect, it } from "tstyche"
 
@@ -11,6 +11,8 @@ const Digits = Feed.make("digits", {
   })
 })
 const Accepted = Feed.make("accepted", { element: Schema.Int, acknowledge: "accepted" })
+const Orders = Feed.make("orders", { element: Schema.Int, delivery: "effectivelyOnce", identify: String })
+const Ticks = Feed.make("ticks", { element: Schema.Int, delivery: "atMostOnce" })
 
 class Busy extends Schema.TaggedError<Busy>()("Busy", {}) {}
 
@@ -60,6 +62,24 @@ describe("a consumer", () => {
     expect(Digits.forEach(() => Effect.void)).type.toBe<
       Effect.Effect<Feed.Consumed, Feed.FeedsItself, Feed.Host<"digits">>
     >()
+  })
+
+  it("requires settlements of an effectivelyOnce feed, and of no other", () => {
+    expect(Orders.forEach(() => Effect.void)).type.toBe<
+      Effect.Effect<Feed.Consumed, Feed.FeedsItself, Feed.Host<"orders"> | Settlements.Settlements>
+    >()
+    expect(Orders.forEachBatch(8, () => Effect.fail(new Busy()))).type.toBe<
+      Effect.Effect<Feed.Consumed, Busy | Feed.FeedsItself, Feed.Host<"orders"> | Settlements.Settlements>
+    >()
+    expect(Ticks.forEachBatch(8, () => Effect.void)).type.toBe<
+      Effect.Effect<Feed.Consumed, Feed.FeedsItself, Feed.Host<"ticks">>
+    >()
+    const settled = Orders.forEach(() => Effect.void).pipe(Effect.provide(Settlements.layerMemory))
+    expect<Effect.Services<typeof settled>>().type.toBe<Feed.Host<"orders">>()
+  })
+
+  it("leaves it to the consumer to settle what a stream of an effectivelyOnce feed gives", () => {
+    expect(Orders.elements).type.toBe<Stream.Stream<Feed.Leased<number>, Feed.FeedsItself, Feed.Host<"orders">>>()
   })
 
   it("keeps its own failures, and not the outcomes, of a processed feed", () => {

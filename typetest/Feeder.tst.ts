@@ -1,5 +1,5 @@
 import { type Cause, Context, Effect, Schema, Stream } from "effect"
-import { Feed, Feeder, type Ledger, type RemoteDevices, Tensor } from "effect-feeder"
+import { Feed, Feeder, type Ledger, type RemoteDevices, ResumableSource, Tensor } from "effect-feeder"
 import { describe, expect, it } from "tstyche"
 
 const Digits = Feed.make("digits", {
@@ -26,6 +26,20 @@ describe("Feeder.run", () => {
     >()
   })
 
+  it("has the failures and requirements of a resumable source", () => {
+    const read = (): Stream.Stream<readonly [number, typeof digit], ReadFailed, Files> => Stream.empty
+    const source = ResumableSource.make("digits", { read })
+    expect(source).type.toBe<ResumableSource.ResumableSource<typeof digit, ReadFailed, Files>>()
+    expect(Feeder.run(Digits, { source, devices: [] })).type.toBe<
+      Effect.Effect<Ledger.Ledger, Feeder.FeedError | ReadFailed, RemoteDevices.RemoteDevices | Files>
+    >()
+    const labels = ResumableSource.fromIterable("labels", [1, 2])
+    // its elements are labels alone:
+    // @ts-expect-error is not assignable
+    const wrong = Feeder.run(Digits, { source: labels, devices: [] })
+    expect(wrong).type.toBeAssignableTo<unknown>()
+  })
+
   it("refuses a source of other elements", () => {
     const options = <S>(source: S) => ({ source, devices: [] })
     expect(Feeder.run<"digits", typeof Digits["element"], "processed", Iterable<typeof digit>>).type.toBeCallableWith(
@@ -49,7 +63,9 @@ describe("the long form", () => {
 
   it("gathers the failures of its sources in its type", () => {
     const withSource = feeder.set(Stream.fail(new ReadFailed()))
-    expect(withSource).type.toBe<Effect.Effect<Feeder.Feeder<typeof Digits["element"], ReadFailed>>>()
+    expect(withSource).type.toBe<
+      Effect.Effect<Feeder.Feeder<typeof Digits["element"], ReadFailed>, Feeder.FeedError>
+    >()
   })
 
   it("takes stacked batches with setMany, and nothing else", () => {

@@ -5,7 +5,7 @@
  * that one.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Effect, Schema, Stdio, Stream } from "effect"
+import { Effect, Logger, References, Schema, Stdio, Stream } from "effect"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { Command, Flag } from "effect/cli"
 import { Digits } from "./feeds.ts"
@@ -43,6 +43,9 @@ const consumer = Command.make("consumer", {
 consumer.pipe(
   Command.run({ version: "1" }),
   Effect.provide(NodeServices.layer),
+  // The standard output is for reports.
+  Effect.provideService(Logger.LogToStderr, true),
+  Effect.provideService(References.MinimumLogLevel, "Warn"),
   // An error is told on the standard error, and standard input keeps no process that has finished.
   NodeRuntime.runMain({
     teardown: (exit, onExit) => (process.stdin.destroy(), onExit(exit._tag === "Success" ? 0 : 1))

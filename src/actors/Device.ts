@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import type { Credentials } from "../Credentials.ts"
 import type { Any, HostsOf } from "../Feed.ts"
 import * as HostedFeed from "../internal/hostedFeed.ts"
 import { serve } from "../internal/hostLink.ts"
@@ -41,10 +42,28 @@ export interface Options<Feeds extends ReadonlyArray<Any>> {
   readonly feeders?: number | "forever" | undefined
   /** Bytes that may wait in each feed's queue, shared among its feeders. Default 64 MiB. */
   readonly windowBytes?: number | undefined
-  /** Most bytes of one frame, told to feeders. By default no limit. */
+  readonly limits?: Limits | undefined
+  /** What feeders are checked with before they are told anything. By default anyone is admitted. */
+  readonly credentials?: Credentials["Service"] | undefined
+}
+
+/**
+ * How much a device takes from one feeder, and how many feeders it knows.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Most bytes of one frame, told to feeders. By default no limit; 64 MiB over sockets. */
   readonly frameBytes?: number | undefined
-  /** How long a link may take to say `Hello`. Default 10 seconds. */
-  readonly handshakeTimeout?: Duration.Input | undefined
+  /** Most elements of one frame, told to feeders. Default 1,048,576. */
+  readonly elements?: number | undefined
+  /** How many feeders each feed knows at once, linked or away for less than three leases. Default 1024. */
+  readonly feeders?: number | undefined
+  /** The longest lease a feeder may ask for. Default 1 day. */
+  readonly lease?: Duration.Input | undefined
+  /** How long a link may take to be admitted. Default 10 seconds. */
+  readonly handshake?: Duration.Input | undefined
 }
 
 /**
@@ -97,6 +116,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
   Scope.Scope | DeviceLinks
 > =>
   Effect.gen(function*() {
+    const { limits = {} } = options
     const clock = yield* Clock.Clock
     const links = yield* DeviceLinks
     const id = yield* randomId
@@ -105,7 +125,12 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       name: options.device,
       feeders: options.feeders ?? 1,
       windowBytes: options.windowBytes ?? 64 * 1024 * 1024,
-      frameBytes: options.frameBytes ?? Number.MAX_SAFE_INTEGER,
+      frameBytes: limits.frameBytes ?? Number.MAX_SAFE_INTEGER,
+      elements: limits.elements ?? 1024 * 1024,
+      knownFeeders: limits.feeders ?? 1024,
+      leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(limits.lease ?? "1 day")),
+      handshake: Duration.fromInputUnsafe(limits.handshake ?? "10 seconds"),
+      credentials: options.credentials,
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
       abandoned: Deferred.makeUnsafe(),
       isLeaving: false,
@@ -133,7 +158,6 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
     // Everything that runs does so in a scope of its own, so that it can be flushed before it is closed.
     const outer = yield* Effect.scope
     const scope = yield* Scope.fork(outer)
-    const handshake = Duration.fromInputUnsafe(options.handshakeTimeout ?? "10 seconds")
     yield* Effect.forever(
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
@@ -141,7 +165,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
           const link = yield* restore(Scope.provide(links.accept, own)).pipe(
             Effect.onExit((exit) => Exit.isFailure(exit) ? Scope.close(own, exit) : Effect.void)
           )
-          yield* restore(serve(shared, hosts, link, handshake)).pipe(
+          yield* restore(serve(shared, hosts, link)).pipe(
             Effect.onExit((exit) => Scope.close(own, exit)),
             Effect.andThen(restore(Effect.suspend(() => shared.isLeaving ? closeInTime : Effect.void))),
             Effect.forkIn(scope)

@@ -24,22 +24,35 @@ import type * as DeviceSpec from "../DeviceSpec.ts"
 import * as FailureTolerator from "../FailureTolerator.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
 import type { OnTake, QueueEnded } from "../FeedQueue.ts"
+import type { Checkpoint, CheckpointFailed } from "../internal/checkpoints.ts"
 import type { Dead, DeviceStatus, Slot } from "../internal/feederBooks.ts"
 import * as Books from "../internal/feederBooks.ts"
 import * as Devices from "../internal/feederDevices.ts"
-import type { FeedError } from "../internal/feedError.ts"
+import { FeedError, IdsNotStable } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
 import * as Overflow from "../internal/overflow.ts"
 import { randomId } from "../internal/randomId.ts"
 import { received } from "../internal/received.ts"
+import type { CheckpointStatus } from "../internal/resuming.ts"
+import * as Resuming from "../internal/resuming.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { Acknowledge, DeliveryMode, RemoteDevices } from "../RemoteDevices.ts"
+import * as ResumableSource from "../ResumableSource.ts"
 import type { Source, SourceError, SourceServices } from "./QueueRunner.ts"
 import * as QueueRunner from "./QueueRunner.ts"
 import type { Tolerator } from "./RemoteFeed.ts"
 
 export type { Dead, DeviceStatus } from "../internal/feederBooks.ts"
-export { DeviceInvalid, FeedError, FeedErrorReason, NoDeviceLeft, NotRunnable } from "../internal/feedError.ts"
+export {
+  DeviceInvalid,
+  FeedError,
+  FeedErrorReason,
+  IdsNotStable,
+  NoDeviceLeft,
+  NotResumable,
+  NotRunnable
+} from "../internal/feedError.ts"
+export type { CheckpointStatus } from "../internal/resuming.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"
 
@@ -72,8 +85,13 @@ export interface Options {
    * dead letter, of which the last `maxDeadLetters` are kept.
    */
   readonly overflow?: "suspend" | "dropping" | "sliding" | undefined
-  /** Where dead letters are kept. By default in memory. With a fixed `id`, the next life of the feeder finds them. */
+  /**
+   * Where it keeps what its next life needs, which finds it if the feeder has a fixed `id`: its dead letters, which are
+   * in memory by default, and the checkpoints of `ResumableSource`s, which go on from there then.
+   */
   readonly store?: KeyValueStore.KeyValueStore | undefined
+  /** How often a checkpoint is taken while anything changes, at least. Default 1 second. */
+  readonly checkpointEvery?: Duration.Input | undefined
   /**
    * How many dead letters are kept; a run fails when one more does not fit. Default 10,000 in memory, and any number in
    * a `store`.
@@ -100,6 +118,14 @@ export interface Options {
 }
 
 /**
+ * What a feeder can be fed from, element by element.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ElementSource<A, E = never, R = never> = Source<A, E, R> | ResumableSource.ResumableSource<A, E, R>
+
+/**
  * A feeder, as it stands.
  *
  * @category models
@@ -116,6 +142,8 @@ export interface Status {
   readonly deadLetters: { readonly pending: number; readonly lastError: string | undefined }
   readonly ledger: Ledger.Ledger
   readonly devices: ReadonlyArray<DeviceStatus>
+  /** Absent unless it has a store and a ResumableSource. */
+  readonly checkpoint: CheckpointStatus | undefined
 }
 
 /**
@@ -130,18 +158,22 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
 
   /**
    * Adds a source of elements. Gives the same feeder, with the source's errors in its type: use that one to run it.
-   * `concurrency` (default 1) is how many runners an Effect is run by; other sources have one.
+   * `concurrency` (default 1) is how many runners an Effect is run by; a ResumableSource has one for each of its splits,
+   * other sources have one.
+   *
+   * A ResumableSource goes on from the checkpoint of the feeder's former life, if the feeder has a `store`. Fails if
+   * that checkpoint cannot be read, or the source cannot be fed as the feed demands.
    */
-  readonly set: <Src extends Source<S["Type"], unknown, unknown>>(
+  readonly set: <Src extends ElementSource<S["Type"], unknown, unknown>>(
     source: Src,
     options?: { readonly concurrency?: number | undefined }
-  ) => Effect.Effect<Feeder<S, E | SourceError<Src>>, never, SourceServices<Src>>
+  ) => Effect.Effect<Feeder<S, E | SourceError<Src>>, FeedError, SourceServices<Src>>
 
   /** Adds a source of stacked batches, which are taken apart. */
   readonly setMany: <Src extends Source<Stacked<S>, unknown, unknown>>(
     source: Src,
     options?: { readonly concurrency?: number | undefined }
-  ) => Effect.Effect<Feeder<S, E | SourceError<Src>>, never, SourceServices<Src>>
+  ) => Effect.Effect<Feeder<S, E | SourceError<Src>>, FeedError, SourceServices<Src>>
 
   /** Adds a device to feed. It may be added while the feeder runs. */
   readonly addRemoteDevice: (device: DeviceSpec.Input) => Effect.Effect<void, FeedError, RemoteDevices>
@@ -172,6 +204,11 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
    * while the feeder's scope is open, and the next run feeds it.
    */
   readonly stop: Effect.Effect<void>
+  /**
+   * Takes a checkpoint of its resumable sources now, without stopping anything. A feeder takes them by itself, too: every
+   * `checkpointEvery`, when a run ends, and when its scope is closed.
+   */
+  readonly checkpoint: Effect.Effect<Checkpoint, CheckpointFailed>
   /**
    * Waits until an element was first accepted by a device, or taken here, or the feed has ended. A run that is stopped
    * before that leaves who waits to the next. Fails with the run; is interrupted when the feeder's scope is closed.
@@ -225,12 +262,21 @@ const millisOf = (duration: Duration.Input): number => Duration.toMillis(Duratio
 export const make = <Name extends string, S extends ElementSchema, Ack extends Acknowledge>(
   feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options = {}
-): Effect.Effect<Feeder<S>, never, Scope.Scope> =>
+): Effect.Effect<Feeder<S>, FeedError, Scope.Scope> =>
   Effect.gen(function*() {
     type A = S["Type"]
     const clock = yield* Clock.Clock
     const scope = yield* Effect.scope
     const id = options.id ?? `${feed.name}-${yield* randomId}`
+    const { store } = options
+    const leaseMillis = millisOf(options.lease ?? "10 seconds")
+    /** The ids of elements, which an effectivelyOnce feed needs, are their positions in sources. */
+    const areIdsPositions = feed.delivery === "effectivelyOnce" && feed.identify === undefined
+    if (areIdsPositions && (store === undefined || options.id === undefined)) {
+      return yield* new FeedError({ feed: feed.name, feeder: id, reason: new IdsNotStable({}) })
+    }
+    // Grows from one start of a feeder to the next, and differs between two that start in the same millisecond.
+    const incarnation = clock.currentTimeMillisUnsafe() * 1000 + (yield* Random.nextIntBetween(0, 1000))
     const tolerate = options.tolerate ?? FailureTolerator.make()
     const isTogether = options.supervision === "all"
     const gracePeriod = options.gracePeriod ?? "30 seconds"
@@ -258,20 +304,22 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         feed: feed.name,
         fingerprint: feed.info.fingerprint,
         feeder: id,
-        // Grows from one start of a feeder to the next, and differs between two that start in the same millisecond.
-        incarnation: clock.currentTimeMillisUnsafe() * 1000 + (yield* Random.nextIntBetween(0, 1000)),
+        incarnation,
         acknowledge: feed.acknowledge,
         delivery: feed.delivery,
-        leaseMillis: millisOf(options.lease ?? "10 seconds"),
+        leaseMillis,
         chunk: (elements) => feed.codec.fromElements(elements)
       },
       info: feed.info,
       tolerate,
       isTogether,
-      gracePeriod
+      gracePeriod,
+      untilKnown: (device) => resuming.untilKnown(device)
     })
-    const runs = Runs.make<A>({ feeder: id, books, devices, runners, tolerate, isTogether, gracePeriod })
     const { queue } = books
+
+    const validate = (element: A): Result.Result<A, ElementInvalid> =>
+      feed.validate === "edges" ? Result.succeed(element) : feed.codec.validate(element)
 
     const status = (): Status => ({
       feed: feed.name,
@@ -281,10 +329,41 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       dead: books.dead(),
       deadLetters: { pending: books.box.pending(), lastError: books.box.lastError() },
       ledger: books.ledger(),
-      devices: books.devices()
+      devices: books.devices(),
+      checkpoint: resuming.status()
     })
 
     const admit = Overflow.make<A>({ books, policy: options.overflow ?? "suspend" })
+
+    const resuming = Resuming.make<A>({
+      books,
+      runners,
+      feed: feed.name,
+      capacity: feed.capacity,
+      feeder: id,
+      hasFixedId: options.id !== undefined,
+      isAtMostOnce: feed.delivery === "atMostOnce",
+      areIdsPositions,
+      incarnation,
+      leaseMillis,
+      store,
+      every: options.checkpointEvery ?? "1 second",
+      leastMargin: yield* Resuming.LeastMargin,
+      gracePeriod,
+      validate,
+      admit,
+      scope
+    })
+    const runs = Runs.make<A>({
+      feeder: id,
+      books,
+      devices,
+      runners,
+      tolerate,
+      isTogether,
+      gracePeriod,
+      onEnd: resuming.finish
+    })
 
     const offer = (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) =>
       admit(elements.map((element) => ({ ordinal: -1, attempt: 1, element })), (count) => {
@@ -296,9 +375,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       source: Source<Given, E, R>,
       read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid>,
       concurrency: number
-    ): Effect.Effect<void, never, R> =>
+    ): Effect.Effect<void, FeedError, R> =>
       Effect.contextWith((context: Context.Context<R>) =>
-        Effect.sync(() => {
+        Effect.suspend(() => {
+          if (areIdsPositions) {
+            return Effect.fail(books.error(new IdsNotStable({ source: `source ${runners.length + 1}` })))
+          }
           for (let i = 0; i < (Effect.isEffect(source) ? concurrency : 1); i++) {
             runners.push(QueueRunner.make({
               name: `source ${runners.length + 1}`,
@@ -311,13 +393,15 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
               context
             }))
           }
+          return Effect.void
         })
       )
 
     const readElement = (given: A): Result.Result<ReadonlyArray<A>, ElementInvalid> =>
-      feed.validate === "edges"
-        ? Result.succeed([given])
-        : Result.map(feed.codec.validate(given), (element) => [element])
+      Result.map(validate(given), (element) => [element])
+
+    const addElements = <E, R>(source: ElementSource<A, E, R>, concurrency: number) =>
+      ResumableSource.isResumableSource(source) ? resuming.add(source) : add(source, readElement, concurrency)
 
     const readBatch = (given: Stacked<S>) => feed.codec.unstack(given)
 
@@ -343,14 +427,20 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     )
 
     yield* Effect.addFinalizer(() =>
-      runs.stop.pipe(Effect.andThen(runs.close), Effect.andThen(Effect.sync(() => queue.closeNowUnsafe())))
+      runs.stop.pipe(
+        Effect.andThen(runs.close),
+        Effect.andThen(resuming.finish),
+        Effect.andThen(Effect.sync(() => queue.closeNowUnsafe()))
+      )
     )
 
     const feeder = {
       [TypeId]: TypeId,
       id,
-      set: <Src extends Source<A, unknown, unknown>>(source: Src, o?: { readonly concurrency?: number | undefined }) =>
-        Effect.as(add(source, readElement, o?.concurrency ?? 1), feeder),
+      set: <Src extends ElementSource<A, unknown, unknown>>(
+        source: Src,
+        o?: { readonly concurrency?: number | undefined }
+      ) => Effect.as(addElements(source, o?.concurrency ?? 1), feeder),
       setMany: <Src extends Source<Stacked<S>, unknown, unknown>>(
         source: Src,
         o?: { readonly concurrency?: number | undefined }
@@ -361,6 +451,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       removeRemoteDevice: devices.remove,
       run: runs.run,
       stop: runs.stop,
+      checkpoint: resuming.checkpoint,
       feeding: runs.feeding,
       status: Effect.sync(status),
       changes: Stream.unwrap(Effect.map(books.watch, (changed) =>
@@ -394,7 +485,7 @@ export const run = <
   Name extends string,
   S extends ElementSchema,
   Ack extends Acknowledge,
-  Src extends Source<S["Type"], unknown, unknown>
+  Src extends ElementSource<S["Type"], unknown, unknown>
 >(
   feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options & {

@@ -19,6 +19,7 @@ import * as Stream from "effect/Stream"
 import type { ElementInvalid } from "../BatchCodec.ts"
 import { CurrentFeeder } from "../Feed.ts"
 import type { QueueClosed } from "../FeedQueue.ts"
+import type { PositionInvalid, ResumableSource } from "../ResumableSource.ts"
 
 /**
  * Where elements come from: an effect that is run again and again and ends the source by failing with `Cause.Done`, a
@@ -39,7 +40,8 @@ export type Source<A, E = never, R = never> =
  * @category type-level
  * @since 0.1.0
  */
-export type SourceError<S> = S extends Effect.Effect<infer _A, infer E, infer _R> ? Pull.ExcludeDone<E>
+export type SourceError<S> = S extends ResumableSource<infer _A, infer E, infer _R> ? E
+  : S extends Effect.Effect<infer _A, infer E, infer _R> ? Pull.ExcludeDone<E>
   : S extends Stream.Stream<infer _A, infer E, infer _R> ? E
   : S extends AsyncIterable<infer _A> ? Cause.UnknownError
   : never
@@ -50,7 +52,8 @@ export type SourceError<S> = S extends Effect.Effect<infer _A, infer E, infer _R
  * @category type-level
  * @since 0.1.0
  */
-export type SourceServices<S> = S extends Effect.Effect<infer _A, infer _E, infer R> ? R
+export type SourceServices<S> = S extends ResumableSource<infer _A, infer _E, infer R> ? R
+  : S extends Effect.Effect<infer _A, infer _E, infer R> ? R
   : S extends Stream.Stream<infer _A, infer _E, infer R> ? R
   : never
 
@@ -63,7 +66,7 @@ export type SourceServices<S> = S extends Effect.Effect<infer _A, infer _E, infe
 export interface QueueRunner<out E> {
   readonly name: string
   /** Runs until the source ends or fails, or is interrupted; then it can run again. Not to be run twice at once. */
-  readonly run: Effect.Effect<void, E | Cause.UnknownError | ElementInvalid | QueueClosed>
+  readonly run: Effect.Effect<void, E | Cause.UnknownError | ElementInvalid | PositionInvalid | QueueClosed>
   readonly isDone: () => boolean
 }
 
@@ -79,7 +82,7 @@ export const make = <Given, A, E, R>(options: {
   /** Elements pulled at once from an Iterable. */
   readonly pullSize: number
   /** The elements in what the source gives, checked. */
-  readonly read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid>
+  readonly read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid | PositionInvalid>
   readonly offer: (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) => Effect.Effect<void, QueueClosed>
   readonly feeder: string
   readonly scope: Scope.Scope
@@ -91,7 +94,7 @@ export const make = <Given, A, E, R>(options: {
   let isDone = false
   let opened: Chunks<Given, E, R> | undefined
   /** The fiber that works, and, after a run was interrupted, may still pull. */
-  let worker: Fiber.Fiber<void, E | Cause.UnknownError | ElementInvalid | QueueClosed> | undefined
+  let worker: Fiber.Fiber<void, E | Cause.UnknownError | ElementInvalid | PositionInvalid | QueueClosed> | undefined
   let isPulling = false
   let isPaused = false
 
@@ -108,7 +111,7 @@ export const make = <Given, A, E, R>(options: {
   )
 
   /** Reads what was pulled, up to an invalid element: the ones before it are fed first, the ones after it next time. */
-  const readPulled: Effect.Effect<void, ElementInvalid> = Effect.suspend(() => {
+  const readPulled: Effect.Effect<void, ElementInvalid | PositionInvalid> = Effect.suspend(() => {
     const elements: Array<A> = []
     for (let i = 0; i < pulled.length; i++) {
       const read = options.read(pulled[i]!)
@@ -139,7 +142,7 @@ export const make = <Given, A, E, R>(options: {
     Effect.forever(
       Effect.suspend((): Effect.Effect<
         void,
-        E | Cause.Done<unknown> | Cause.UnknownError | ElementInvalid | QueueClosed,
+        E | Cause.Done<unknown> | Cause.UnknownError | ElementInvalid | PositionInvalid | QueueClosed,
         R
       > => {
         isPulling = false

@@ -3,7 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -11,47 +11,29 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { QueueEnded } from "../FeedQueue.ts"
-import type { Acknowledge, Result } from "../RemoteDevices.ts"
+import type { Acknowledge, DeliveryMode, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
-import type { BatchDelivery, Consumed, Given, Leased, Remainder } from "./given.ts"
+import { Settlements, type SettlementsOf } from "../Settlements.ts"
+import type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./given.ts"
 import type { Delivery, FeedsItself, Handed, Host, Hosted, Take, TakeOptions } from "./hosted.ts"
-import type { OutcomeOf, Outcomes, Reject, Retry } from "./outcomes.ts"
+import type { OutcomeOf } from "./outcomes.ts"
+import {
+  directly,
+  givenBack,
+  isTold,
+  type Process,
+  resultsOf,
+  type Run,
+  settling,
+  type Told,
+  within
+} from "./processing.ts"
 import { received } from "./received.ts"
-
-type Outcome = Retry | Reject | Outcomes
-
-const isOutcome = (u: unknown): u is Outcome =>
-  typeof u === "object" && u !== null && "_tag" in u &&
-  (u._tag === "Retry" || u._tag === "Reject" || u._tag === "Outcomes")
 
 const whyInterrupted = "its loop was interrupted"
 
 /** A cause as the feeder is told it: which fiber interrupted another says nothing in another process. */
 const why = <E>(cause: Cause.Cause<E>): string => Cause.hasInterruptsOnly(cause) ? whyInterrupted : Cause.pretty(cause)
-
-const givenBack = (cause: string): Result => ({ _tag: "Retry", afterMillis: 0, cause })
-
-const toResult = (outcome: { readonly _tag: "Done" } | Retry | Reject): Result => {
-  switch (outcome._tag) {
-    case "Done":
-      return done
-    case "Retry":
-      return { _tag: "Retry", afterMillis: outcome.afterMillis, cause: outcome.cause }
-    case "Reject":
-      return { _tag: "Reject", cause: outcome.cause }
-  }
-}
-
-const resultsOf = (outcome: Outcome): (index: number) => Result => {
-  if (outcome._tag !== "Outcomes") {
-    const result = toResult(outcome)
-    return () => result
-  }
-  return (index) => {
-    const one = outcome.outcomes[index]
-    return one === undefined ? givenBack("the batch's outcomes do not cover it") : toResult(one)
-  }
-}
 
 /** What a loop is made of: what it takes, how it presents it, and what it runs for it. */
 interface Loop<A, B> {
@@ -59,18 +41,21 @@ interface Loop<A, B> {
   readonly concurrency: number
   readonly remainder: Remainder
   readonly present: (elements: ReadonlyArray<A>) => B
+  readonly processWithin: Duration.Duration | undefined
 }
 
-/** The values and the real size of what was taken; none when a short remainder is dropped. */
-const shape = <A, B>(loop: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B | undefined => {
+/** Whether what was taken is a last batch that is not full, and such are not wanted. */
+const isDropped = <A, B>({ remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): boolean =>
+  remainder === "drop" && take.within === undefined && handed.length < take.n && handed.at(-1)?.isCut === false
+
+/** The elements as the consumer wants them. */
+const present = <A, B>({ present, remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B => {
   const elements = handed.map((one) => one.element)
-  const isShort = loop.take.within === undefined && elements.length < loop.take.n
-  if (isShort && loop.remainder === "drop") return undefined
-  if (isShort && loop.remainder === "pad") {
+  if (remainder === "pad" && take.within === undefined) {
     const last = elements.at(-1)
-    while (last !== undefined && elements.length < loop.take.n) elements.push(last)
+    while (last !== undefined && elements.length < take.n) elements.push(last)
   }
-  return loop.present(elements)
+  return present(elements)
 }
 
 /** How long a loop may keep the thread to itself, in nanoseconds. */
@@ -78,14 +63,12 @@ const breath = 5_000_000n
 
 const dropped: Result = { _tag: "Reject", cause: "the last batch was short, and remainders are dropped" }
 
-const runLoop = <A, B, E, R, E2>(
+const runLoop = <A, B, E, R>(
   hosted: Hosted<A>,
   loop: Loop<A, B>,
-  f: (value: B, handed: ReadonlyArray<Handed<A>>) => Effect.Effect<unknown, E, R>,
-  /** The outcome in a cause, or the cause to end the loop with. */
-  read: (cause: Cause.Cause<E>) => Outcome | Cause.Cause<E2>
-): Effect.Effect<Consumed, E2 | FeedsItself, R> => {
-  const counts = { done: 0, retried: 0, rejected: 0, fenced: 0 }
+  process: Process<A, E, R>
+): Effect.Effect<Consumed, E | FeedsItself, R> => {
+  const counts = { done: 0, retried: 0, rejected: 0, fenced: 0, timedOut: 0 }
   const settle = (handed: ReadonlyArray<Handed<A>>, resultOf: (index: number) => Result) =>
     Effect.map(
       hosted.settle(handed, (index) => {
@@ -100,22 +83,18 @@ const runLoop = <A, B, E, R, E2>(
       }
     )
   const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, () => givenBack(whyInterrupted))
-  const turn = (take: Take<A>) =>
+  const turn = (take: Take<A>, process: Process<A, E, R>) =>
     Effect.uninterruptibleMask((restore) => {
       const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
-      return Effect.flatMap(taken, (handed): Effect.Effect<void, E2, R> => {
-        const value = shape(loop, handed)
-        if (value === undefined) return settle(handed, () => dropped)
-        return Effect.flatMap(Effect.exit(restore(Effect.suspend(() => f(value, handed)))), (exit) => {
-          if (Exit.isSuccess(exit)) return settle(handed, () => done)
-          const outcome = read(exit.cause)
-          return Cause.isCause(outcome)
-            ? Effect.andThen(settle(handed, () => givenBack(why(outcome))), Effect.failCause(outcome))
-            : settle(handed, resultsOf(outcome))
-        })
+      return Effect.flatMap(taken, (handed): Effect.Effect<void, E, R> => {
+        if (isDropped(loop, handed)) return settle(handed, () => dropped)
+        return Effect.flatMap(Effect.exit(process(handed, restore)), (exit) =>
+          Exit.isSuccess(exit)
+            ? settle(handed, exit.value)
+            : Effect.andThen(settle(handed, () => givenBack(why(exit.cause))), Effect.failCause(exit.cause)))
       })
     })
-  const worker = (take: Take<A>): Effect.Effect<void, E2 | FeedsItself, R> =>
+  const worker = (take: Take<A>, process: Process<A, E, R>): Effect.Effect<void, E | FeedsItself, R> =>
     Effect.clockWith((clock) => {
       let yielded = clock.monotonicTimeNanosUnsafe()
       // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
@@ -129,22 +108,26 @@ const runLoop = <A, B, E, R, E2>(
         )
       })
       return Effect.catchTag(
-        Effect.forever(Effect.andThen(turn(take), breathe), { disableYield: true }),
+        Effect.forever(Effect.andThen(turn(take, process), breathe), { disableYield: true }),
         "QueueEnded",
         () => Effect.void
       )
     })
-  const workers = (take: Take<A>) =>
+  const workers = (take: Take<A>, process: Process<A, E, R>) =>
     loop.concurrency === 1
-      ? worker(take)
-      : Effect.forEach(Array.from({ length: loop.concurrency }), () => worker(take), {
+      ? worker(take, process)
+      : Effect.forEach(Array.from({ length: loop.concurrency }), () => worker(take, process), {
         concurrency: "unbounded",
         discard: true
       })
-  return Effect.scoped(Effect.flatMap(
-    hosted.begin(loop.take.n * loop.concurrency),
-    (take) => Effect.as(finishIfLeaving(hosted, workers(take)), counts)
-  ))
+  return Effect.scoped(Effect.gen(function*() {
+    const take = yield* hosted.begin(loop.take.n * loop.concurrency)
+    const timed = loop.processWithin === undefined ? process : yield* within(process, loop.processWithin, (count) => {
+      counts.timedOut += count
+    })
+    yield* finishIfLeaving(hosted, workers(take, timed))
+    return counts
+  }))
 }
 
 /** Lets an interrupted loop finish what the process holds, when the process is leaving and not told to end at once. */
@@ -183,8 +166,8 @@ const leasedStream = <A, B, B2>(
     // In the step that takes: what a stream does not live to see is given back, too.
     const take = begun(loop.take, (handed) => open.add(handed))
     const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(take, (handed) => {
-      const value = shape(loop, handed)
-      if (value === undefined) return Effect.andThen(settle(handed, () => dropped), next)
+      if (isDropped(loop, handed)) return Effect.andThen(settle(handed, () => dropped), next)
+      const value = present(loop, handed)
       return Effect.succeed(give(value, {
         value,
         deliveries: handed.map((one) => one.delivery),
@@ -199,17 +182,35 @@ const leasedStream = <A, B, B2>(
   })
 
 /** The consumer's members of a feed. */
-export const make = <Name extends string, A, Ack extends Acknowledge, B>(
+export const make = <Name extends string, A, Ack extends Acknowledge, Del extends DeliveryMode, B>(
   host: Context.Key<Host<Name>, Hosted<A>>,
-  acknowledge: Ack,
+  options: { readonly name: Name; readonly acknowledge: Ack; readonly delivery: Del },
   stack: (elements: ReadonlyArray<A>) => B
-): Members<Name, A, Ack, B> => {
-  const read = <E>(cause: Cause.Cause<E>): Outcome | Cause.Cause<Exclude<E, OutcomeOf<Ack>>> => {
+): Members<Name, A, Ack, Del, B> => {
+  const { acknowledge, delivery, name } = options
+  const read = <E>(cause: Cause.Cause<E>): Told | Cause.Cause<Exclude<E, OutcomeOf<Ack>>> => {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-    if (acknowledge === "processed" && isOutcome(error)) return error
+    if (acknowledge === "processed" && isTold(error)) return error
     // No outcome of a processed feed is left in it, which is all that OutcomeOf takes away.
     return cause as Cause.Cause<Exclude<E, OutcomeOf<Ack>>>
   }
+  // Del decides whether they are there, and so whether they are required.
+  const settlements = (delivery === "effectivelyOnce"
+    ? Effect.service(Settlements)
+    : Effect.succeed(undefined)) as Effect.Effect<Settlements["Service"] | undefined, never, SettlementsOf<Del>>
+  const run = <V, E, R>(
+    loop: Loop<A, V>,
+    f: (value: V, handed: ReadonlyArray<Handed<A>>) => Effect.Effect<unknown, E, R>
+  ) =>
+    Effect.flatMap(Effect.service(host), (hosted) =>
+      Effect.flatMap(settlements, (settlements) => {
+        const each: Run<A, E, R> = (handed) => f(present(loop, handed), handed)
+        return runLoop(
+          hosted,
+          loop,
+          settlements === undefined ? directly(each, read<E>) : settling(settlements, name, each, read<E>)
+        )
+      }))
   const one = (elements: ReadonlyArray<A>): A => elements[0]!
   // Ack decides which of the two a consumer is given; the branch below is that decision.
   const given = <V>(value: V, leased: Leased<V>): Given<Ack, V> =>
@@ -218,59 +219,52 @@ export const make = <Name extends string, A, Ack extends Acknowledge, B>(
     Stream.unwrap(Effect.flatMap(Effect.service(host), (hosted) => leasedStream(hosted, loop, given<V>)))
   return {
     forEach: (f, options) =>
-      Effect.flatMap(Effect.service(host), (hosted) =>
-        runLoop(
-          hosted,
-          loopOf(1, one, options),
-          (element, handed) => f(element, handed[0]!.delivery),
-          read
-        )),
+      Effect.suspend(() => run(loopOf(1, one, options), (element, handed) => f(element, handed[0]!.delivery))),
     forEachBatch: (n, f, options) =>
-      Effect.flatMap(Effect.service(host), (hosted) =>
-        runLoop(
-          hosted,
+      Effect.suspend(() =>
+        run(
           loopOf(n, stack, options),
-          (batch, handed) => f(batch, { size: handed.length, deliveries: handed.map((one) => one.delivery) }),
-          read
-        )),
+          (batch, handed) => f(batch, { size: handed.length, deliveries: handed.map((one) => one.delivery) })
+        )
+      ),
     elements: stream(loopOf(1, one)),
     batches: (n, options) => stream(loopOf(n, stack, options))
   }
 }
 
 /** What `make` gives, as `Feed` declares it. */
-export type Members<Name extends string, A, Ack extends Acknowledge, B> = {
+export type Members<Name extends string, A, Ack extends Acknowledge, Del extends DeliveryMode, B> = {
   readonly forEach: <E, R>(
     f: (element: A, delivery: Delivery) => Effect.Effect<unknown, E, R>,
-    options?: { readonly concurrency?: number | undefined }
-  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
+    options?: LoopOptions
+  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name> | SettlementsOf<Del>>
   readonly forEachBatch: <E, R>(
     n: number,
     f: (batch: B, delivery: BatchDelivery) => Effect.Effect<unknown, E, R>,
-    options?: LoopOptions
-  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name>>
+    options?: LoopOptions & BatchOptions
+  ) => Effect.Effect<Consumed, Exclude<E, OutcomeOf<Ack>> | FeedsItself, R | Host<Name> | SettlementsOf<Del>>
   readonly elements: Stream.Stream<Given<Ack, A>, FeedsItself, Host<Name>>
   readonly batches: (
     n: number,
-    options?: LoopOptions
+    options?: BatchOptions
   ) => Stream.Stream<Given<Ack, B>, FeedsItself, Host<Name>>
-}
-
-interface LoopOptions {
-  readonly concurrency?: number | undefined
-  readonly within?: Duration.Input | undefined
-  readonly remainder?: Remainder | undefined
 }
 
 const loopOf = <A, B>(
   n: number,
   present: (elements: ReadonlyArray<A>) => B,
-  options?: LoopOptions
+  options: LoopOptions & BatchOptions = {}
 ): Loop<A, B> => {
-  const concurrency = options?.concurrency ?? 1
+  const { concurrency = 1, remainder = "emit", within } = options
   if (!Number.isSafeInteger(n) || n < 1) throw new RangeError(`a batch has a positive number of elements, got ${n}`)
   if (!Number.isSafeInteger(concurrency) || concurrency < 1) {
     throw new RangeError(`concurrency must be a positive integer, got ${concurrency}`)
   }
-  return { take: { n, within: options?.within }, concurrency, remainder: options?.remainder ?? "emit", present }
+  const processWithin = options.processWithin === undefined
+    ? undefined
+    : Duration.fromInputUnsafe(options.processWithin)
+  if (processWithin !== undefined && !Duration.isGreaterThan(processWithin, Duration.zero)) {
+    throw new RangeError(`processWithin must be a positive duration, got ${Duration.format(processWithin)}`)
+  }
+  return { take: { n, within }, concurrency, remainder, present, processWithin }
 }

@@ -37,6 +37,8 @@ export const make = <A>(options: {
   readonly tolerate: RemoteFeed.Tolerator
   readonly isTogether: boolean
   readonly gracePeriod: Duration.Input
+  /** Waits until the device may be fed. */
+  readonly untilKnown: (device: string) => Effect.Effect<void>
 }): Devices => {
   const { books, config, gracePeriod, info, isTogether, tolerate } = options
   const { error, owner, remotes, removed } = books
@@ -52,7 +54,7 @@ export const make = <A>(options: {
     const registered = Effect.withFiber<void, RemoteFeed.DeviceFailed>((fiber) => {
       if (remotes.get(device) !== remote) return Effect.void // it was removed meanwhile
       remote.fiber = fiber
-      return remote.feed.run
+      return Effect.andThen(options.untilKnown(device), remote.feed.run)
     })
     const supervised = registered.pipe(
       Effect.catch((failed) => {

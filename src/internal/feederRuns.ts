@@ -11,6 +11,7 @@ import type * as QueueRunner from "../actors/QueueRunner.ts"
 import type { Tolerator } from "../actors/RemoteFeed.ts"
 import { ElementInvalid } from "../BatchCodec.ts"
 import type * as Ledger from "../Ledger.ts"
+import { PositionInvalid } from "../ResumableSource.ts"
 import type { Books } from "./feederBooks.ts"
 import type { Devices } from "./feederDevices.ts"
 import type { FeedError } from "./feedError.ts"
@@ -27,6 +28,9 @@ export interface Runs {
   readonly close: Effect.Effect<void>
 }
 
+const isInvalid = (failure: unknown): failure is ElementInvalid | PositionInvalid =>
+  failure instanceof ElementInvalid || failure instanceof PositionInvalid
+
 /** The runs of a new feeder. */
 export const make = <A>(options: {
   readonly feeder: string
@@ -36,6 +40,8 @@ export const make = <A>(options: {
   readonly tolerate: Tolerator
   readonly isTogether: boolean
   readonly gracePeriod: Duration.Input
+  /** What is done when a run is over, however it ended. */
+  readonly onEnd: Effect.Effect<void>
 }): Runs => {
   const { books, devices, feeder, gracePeriod, runners } = options
   const { changedUnsafe, error, queue, remotes } = books
@@ -109,7 +115,7 @@ export const make = <A>(options: {
       yield* outer.fork(
         runner.name,
         runner.run.pipe(
-          Effect.catchIf((failure) => failure instanceof ElementInvalid, (invalid) => Effect.fail(error(invalid))),
+          Effect.catchIf(isInvalid, (invalid) => Effect.fail(error(invalid))),
           Effect.andThen(closeIfDone),
           Effect.andThen(Effect.sync(changedUnsafe))
         )
@@ -142,9 +148,12 @@ export const make = <A>(options: {
 
   return {
     run: Effect.acquireUseRelease(claim, () => runOnce, () =>
-      Effect.sync(() => {
-        isClaimed = false
-      })),
+      Effect.andThen(
+        options.onEnd,
+        Effect.sync(() => {
+          isClaimed = false
+        })
+      )),
     stop: Effect.suspend(() => {
       isStopAsked = true
       return books.run === undefined ? Effect.void : Effect.asVoid(books.run.outer.requestStop())

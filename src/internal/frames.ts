@@ -100,43 +100,55 @@ export interface RawFrame {
   readonly body: Uint8Array<ArrayBuffer>
 }
 
+/** How much of a body is allocated before more of it has arrived, and how many times what has. */
+const claimBytes = 64 * 1024
+const claimTimes = 32
+
 /**
- * Cuts a stream of bytes into frames. A body is allocated only after its announced length was found to be within the
- * limit, and begins at an aligned address.
+ * Cuts a stream of bytes into frames of at most `frameBytes`, and control frames of at most `controlBytes`, which may
+ * change from one frame to the next. What is allocated for a body grows with what has arrived of it, so that announcing much claims nothing. A body begins at an
+ * aligned address.
  */
-export const makeCutter = (limits: { readonly frameBytes: number }) => {
+export const makeCutter = (limits: { readonly frameBytes: number; readonly controlBytes?: number | undefined }) => {
   const head = new Uint8Array(headerBytes)
   const view = new DataView(head.buffer)
   let headLength = 0
+  let length = 0
   let body: Uint8Array<ArrayBuffer> | undefined
   let bodyLength = 0
   return (bytes: Uint8Array): Result.Result<ReadonlyArray<RawFrame>, MalformedFrame> => {
     const frames: Array<RawFrame> = []
     let at = 0
-    while (at < bytes.length || (body !== undefined && bodyLength === body.length)) {
+    while (at < bytes.length || (body !== undefined && bodyLength === length)) {
       if (body === undefined) {
         const part = bytes.subarray(at, at + headerBytes - headLength)
         head.set(part, headLength)
         headLength += part.length
         at += part.length
         if (headLength < headerBytes) break
-        const length = view.getUint32(0, true)
+        length = view.getUint32(0, true)
         const kind = head[4]!
         if (kind > 2 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
           return Result.fail(new MalformedFrame({ issue: `kind ${kind} is unknown` }))
         }
-        if (length > limits.frameBytes) {
-          const issue = `length ${length} is over the limit of ${limits.frameBytes} bytes`
+        const limit = kind === 0 ? limits.controlBytes ?? limits.frameBytes : limits.frameBytes
+        if (length > limit) {
+          const issue = `length ${length} is over the limit of ${limit} bytes`
           return Result.fail(new MalformedFrame({ issue }))
         }
-        body = new Uint8Array(length)
+        body = new Uint8Array(Math.min(length, Math.max(claimBytes, claimTimes * (bytes.length - at))))
         bodyLength = 0
       } else {
-        const part = bytes.subarray(at, at + body.length - bodyLength)
+        const part = bytes.subarray(at, at + length - bodyLength)
+        if (bodyLength + part.length > body.length) {
+          const larger = new Uint8Array(Math.min(length, claimTimes * (bodyLength + part.length)))
+          larger.set(body.subarray(0, bodyLength))
+          body = larger
+        }
         body.set(part, bodyLength)
         bodyLength += part.length
         at += part.length
-        if (bodyLength < body.length) break
+        if (bodyLength < length) break
         frames.push({ kind: head[4]!, body })
         headLength = 0
         body = undefined
@@ -167,7 +179,7 @@ export const decodeDeviceFrame = (raw: RawFrame): Result.Result<DeviceFrame, Mal
 export const decodeFeederFrame = (
   raw: RawFrame,
   feed: FeedInfo | undefined,
-  limits: { readonly elements: number }
+  limits: { readonly elements: number; readonly stringBytes?: number | undefined }
 ): Result.Result<FeederFrame, MalformedFrame> => {
   if (raw.kind === 0) {
     return Result.flatMap(textOf(raw.body, "a control frame"), (json) => malformed(decodeFeederControl(json)))
@@ -210,7 +222,7 @@ interface DecodedIds {
 const decodeBatch = (
   { body, kind }: RawFrame,
   feed: FeedInfo,
-  limits: { readonly elements: number }
+  limits: { readonly elements: number; readonly stringBytes?: number | undefined }
 ): Result.Result<Batch, MalformedFrame> => {
   const fail = (issue: string) => Result.fail(new MalformedFrame({ issue }))
   if (body.length < batchHeaderBytes) return fail("a batch is shorter than its header")
@@ -239,7 +251,11 @@ const decodeBatch = (
   const decoded = kind === 2 ? decodeIds(afterRuns, elements) : Result.succeed({ ids: undefined, rest: afterRuns })
   return Result.flatMap(decoded, ({ ids, rest }) =>
     Result.flatMap(
-      malformed(feed.codec.decode(rest, { maxElements: limits.elements, invalid: "mark" })),
+      malformed(feed.codec.decode(rest, {
+        maxElements: limits.elements,
+        maxStringBytes: limits.stringBytes,
+        invalid: "mark"
+      })),
       (chunk) =>
         chunk.length === elements
           ? Result.succeed({

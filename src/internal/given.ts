@@ -1,6 +1,7 @@
 /**
  * What a consumer's loops and streams are given, and what they did.
  */
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { Acknowledge } from "../RemoteDevices.ts"
 import type { Delivery } from "./hosted.ts"
@@ -32,7 +33,7 @@ export type Given<Ack extends Acknowledge, A> = Ack extends "processed" ? Leased
 
 /**
  * What a consumer's loop did: elements it finished, gave back and refused, and settlements that came after the feeder
- * had taken the element back.
+ * had taken the element back. `timedOut` are those it gave back because they were not processed within their time.
  *
  * @category models
  * @since 0.1.0
@@ -42,6 +43,7 @@ export interface Consumed {
   readonly retried: number
   readonly rejected: number
   readonly fenced: number
+  readonly timedOut: number
 }
 
 /**
@@ -64,3 +66,29 @@ export interface BatchDelivery {
  * @since 0.1.0
  */
 export type Remainder = "emit" | "drop" | "pad"
+
+/**
+ * How a consumer's loop runs: how many effects at once (default 1), and how long each may take. An effect that has not
+ * ended `processWithin` its time is interrupted, and its elements are given back at once: also when it cannot be
+ * interrupted, and then what it still does is no longer waited for. Only an effect that keeps the thread to itself is
+ * not caught. By default there is no limit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LoopOptions {
+  readonly concurrency?: number | undefined
+  readonly processWithin?: Duration.Input | undefined
+}
+
+/**
+ * How batches are cut: when some time has passed since their first element, and what becomes of a last, short one
+ * (default `"emit"`).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BatchOptions {
+  readonly within?: Duration.Input | undefined
+  readonly remainder?: Remainder | undefined
+}

@@ -41,7 +41,8 @@ export interface Delivery {
 }
 
 /**
- * An element in the hands of a consumer, as a device hands it out.
+ * An element in the hands of a consumer, as a device hands it out. `isCut` says that a batch was ended behind it before
+ * it was full, though it is not the last one: of it and the element behind it, one is handed out alone.
  *
  * @category models
  * @since 0.1.0
@@ -49,10 +50,11 @@ export interface Delivery {
 export interface Handed<out A> {
   readonly element: A
   readonly delivery: Delivery
+  readonly isCut: boolean
 }
 
 /**
- * How a take collects: exactly `n` (fewer only at the end), or what has come when `within` has passed since the first.
+ * How a take collects: exactly `n` (fewer at the end, and where an element is handed out alone), or what has come when `within` has passed since the first.
  *
  * @category models
  * @since 0.1.0

@@ -21,6 +21,7 @@ export class Entry implements Handed<unknown> {
   readonly attempt: number
   readonly id: string | undefined
   isMarked: boolean
+  isCut = false
 
   constructor(
     session: Session,
@@ -37,6 +38,11 @@ export class Entry implements Handed<unknown> {
     this.attempt = attempt
     this.id = id
     this.isMarked = attempt > 1
+  }
+
+  /** It came back twice with others: from now on it comes back by itself, and takes none of them to the dead letters. */
+  get isAlone(): boolean {
+    return this.attempt > 2 && this.session.state.acknowledge === "processed"
   }
 
   get delivery(): Delivery {

@@ -2,7 +2,9 @@
  * One feed of a device: its queue, the sessions of its feeders, and what its consumers take and settle.
  */
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { Credentials } from "../Credentials.ts"
 import type { Any } from "../Feed.ts"
 import * as FeedQueue from "../FeedQueue.ts"
 import * as HostSession from "../HostSession.ts"
@@ -50,6 +52,13 @@ export interface Shared {
   readonly feeders: number | "forever"
   readonly windowBytes: number
   readonly frameBytes: number
+  readonly elements: number
+  /** How many feeders each feed knows at most. */
+  readonly knownFeeders: number
+  /** The longest lease. */
+  readonly leaseMillis: number
+  readonly handshake: Duration.Duration
+  readonly credentials: Credentials["Service"] | undefined
   readonly now: () => number
   readonly abandoned: Deferred.Deferred<void>
   isLeaving: boolean
@@ -107,8 +116,10 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         if (!isCurrent) waitingBytes -= place.bytes
         return isCurrent
       },
-      onHandOut: (entries) => {
+      isAlone: (entry) => entry.isAlone,
+      onHandOut: (entries, isCut) => {
         const now = shared.now()
+        if (isCut) entries.at(-1)!.isCut = true
         for (const entry of entries) {
           const [state, isMarked] = HostSession.handOut(entry.session.state, entry.place, now)
           entry.session.state = state
@@ -124,7 +135,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       device: shared.id,
       capacity: feed.capacity,
       frameBytes: shared.frameBytes,
-      elements: 1048576
+      elements: shared.elements
     }
 
     /** Room for one feeder: an even share of the capacity, of what the others have not been promised, at least one. */
@@ -393,11 +404,15 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         if (isFinishing && !isKnown(hello) && (!queue.isClosedUnsafe() || queue.heldUnsafe() > 0)) {
           return { reason: "ended", detail: finishing, retry: true }
         }
+        forget()
+        if (!sessions.has(keyOf(hello)) && sessions.size >= shared.knownFeeders) {
+          const detail = `feed "${feed.name}" has ${sessions.size} feeders, which is its limit`
+          return { reason: "busy", detail, retry: true }
+        }
         return undefined
       },
       join: (hello, link) =>
         Effect.gen(function*() {
-          forget()
           if (queue.isClosedUnsafe() && !isKnown(hello)) {
             // The feeders had ended and everything was taken: this is the start of another feeding.
             queue = yield* openQueue

@@ -113,7 +113,7 @@ const layerLinks = (device: string): Layer.Layer<DeviceLinks, DeviceNameTaken, N
  * @since 0.1.0
  */
 export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
-  options: Options<Feeds>
+  options: Omit<Options<Feeds>, "credentials">
 ): Layer.Layer<HostsOf<Feeds>, DeviceNameTaken | FeedNameTaken, Network> =>
   Layer.provide(Device.layer(options), layerLinks(options.device ?? anyName))
 
@@ -141,7 +141,7 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
  * @since 0.1.0
  */
 export const layer = <const Feeds extends ReadonlyArray<Any>>(
-  options: Omit<Options<Feeds>, "device">
+  options: Omit<Options<Feeds>, "credentials" | "device">
 ): Layer.Layer<RemoteDevices | HostsOf<Feeds>, FeedNameTaken> =>
   Device.layer({ ...options, device: undefined }).pipe(
     // A network of its own has no other host to clash with.

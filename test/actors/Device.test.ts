@@ -63,7 +63,7 @@ describe("admission", () => {
 
   it.effect("a feeder that fits is welcomed", () =>
     Effect.gen(function*() {
-      const frame = yield* answer({ feeds: [Numbers], frameBytes: 5000 }, hello)
+      const frame = yield* answer({ feeds: [Numbers], limits: { frameBytes: 5000 } }, hello)
       assert.strictEqual(frame._tag, "Welcome")
       if (frame._tag !== "Welcome") return
       assert.deepStrictEqual([frame.version, frame.capacity, frame.limits.frameBytes], [1, 4, 5000])
@@ -91,7 +91,7 @@ describe("admission", () => {
   it.effect("a link that says nothing is closed when its handshake has lasted too long", () =>
     Effect.gen(function*() {
       const { devices, host } = yield* wire
-      yield* host({ feeds: [Numbers], handshakeTimeout: "2 seconds" })
+      yield* host({ feeds: [Numbers], limits: { handshake: "2 seconds" } })
       const link = yield* devices.open(device, Numbers.info)
       yield* settled
       yield* TestClock.adjust("2 seconds")

@@ -29,7 +29,7 @@ describe("a run", () => {
         concurrency: "unbounded"
       })
       assert.deepStrictEqual(seen, range(50))
-      assert.deepStrictEqual(consumed, { done: 50, retried: 0, rejected: 0, fenced: 0 })
+      assert.deepStrictEqual(consumed, { done: 50, retried: 0, rejected: 0, fenced: 0, timedOut: 0 })
       assert.deepStrictEqual(
         deliveries,
         range(50).map((ordinal) => ({ feeder: "f", ordinal, attempt: 1, redelivered: false, id: undefined }))

@@ -465,7 +465,7 @@ describe("the limit of a frame", () => {
       const seen: Array<number> = []
       const port = yield* freePort
       yield* Pages.forEach((page) => Effect.sync(() => seen.push(page[0]!))).pipe(
-        Effect.provide(SocketDevices.layerHost({ feeds: [Pages], port, frameBytes: size })),
+        Effect.provide(SocketDevices.layerHost({ feeds: [Pages], port, limits: { frameBytes: size } })),
         Effect.forkScoped
       )
       yield* Feeder.run(Pages, { source, devices: [nameOf(0)], tolerate: patient }).pipe(
@@ -477,7 +477,7 @@ describe("the limit of a frame", () => {
 
   it.live("and a larger one fails the run, by name", () =>
     Effect.gen(function*() {
-      const port = yield* hostHere([Pages], { frameBytes: size - 1 })
+      const port = yield* hostHere([Pages], { limits: { frameBytes: size - 1 } })
       const { message } = yield* Feeder.run(Pages, { source, devices: [nameOf(0)], tolerate: patient }).pipe(
         Effect.provide(SocketDevices.layer({ [nameOf(0)]: `tcp://127.0.0.1:${port}` })),
         Effect.flip,
@@ -1028,7 +1028,7 @@ describe("bytes that are not the protocol", () => {
 
   it.live("are given a while to come, and no longer", () =>
     Effect.gen(function*() {
-      const port = yield* hostHere([Numbers], { handshakeTimeout: "50 millis" })
+      const port = yield* hostHere([Numbers], { limits: { handshake: "50 millis" } })
       assert.deepStrictEqual(yield* dial(port, []), [])
     }))
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer } from "effect"
+import { Cause, Effect, Exit, Layer, Logger } from "effect"
 import { MemoryDevices, RemoteDevices } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { FeedingLaws } from "effect-feeder/testing"
@@ -22,7 +22,10 @@ FeedingLaws.suite("SocketDevices", it, {
   layer: SocketDevices.layer(
     Object.fromEntries([...ports].map(([device, port]) => [device, `tcp://127.0.0.1:${port}`]))
   ),
-  host: (device) => SocketDevices.layerHost({ feeds: FeedingLaws.feeds, device, port: ports.get(device) ?? 0 })
+  host: (device) =>
+    SocketDevices.layerHost({ feeds: FeedingLaws.feeds, device, port: ports.get(device) ?? 0 }).pipe(
+      Layer.provide(Logger.layer([]))
+    )
 })
 
 // -----------------------------------------------------------------------------

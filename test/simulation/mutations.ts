@@ -284,7 +284,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       "src/internal/consumer.ts",
-      "settle(handed, () => givenBack(why(outcome)))",
+      "settle(handed, () => givenBack(why(exit.cause)))",
       "settle(handed, () => done)"
     ]]
   },
@@ -445,7 +445,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "elements are not checked when they are generated",
     law: 10,
     within: 500,
-    edits: [["src/actors/Feeder.ts", "feed.validate === \"edges\"\n", "feed.validate !== undefined\n"]]
+    edits: [["src/actors/Feeder.ts", "feed.validate === \"edges\" ?", "feed.validate !== undefined ?"]]
   },
   {
     name: "the fingerprint is not checked",

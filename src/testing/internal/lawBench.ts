@@ -73,7 +73,9 @@ export interface Kind<out R = Hosts> {
     n: number,
     f: (batch: ReadonlyArray<number>, deliveries: ReadonlyArray<Delivery>) => Effect.Effect<unknown>
   ) => Effect.Effect<Consumed, FeedsItself, R>
-  readonly make: (options?: Feeder.Options) => Effect.Effect<Feeder.Feeder<typeof Schema.Int>, never, Scope.Scope>
+  readonly make: (
+    options?: Feeder.Options
+  ) => Effect.Effect<Feeder.Feeder<typeof Schema.Int>, Feeder.FeedError, Scope.Scope>
 }
 
 const kindOf = <Name extends string, Ack extends Acknowledge>(
