@@ -249,7 +249,11 @@ const feeders: Scenario = Effect.fnUntraced(function*(scale) {
   const before = Date.now()
   const feeding = yield* Effect.forEach(
     Array.from({ length: processes }, (_, i) => `feeders ${i + 1}`),
-    (name) => startFeeder(name, feeder(ports, { feed: "shared", count, feeders: each, sampleMillis, isHeld: true })),
+    (name) =>
+      startFeeder(
+        name,
+        feeder(ports, { feed: "shared", count, feeders: each, leaseMillis: 60_000, sampleMillis, isHeld: true })
+      ),
     { concurrency: "unbounded" }
   )
   yield* Effect.forEach(feeding, (one) => one.printed("Attached", 300_000), { concurrency: "unbounded" })
@@ -307,7 +311,10 @@ const devices: Scenario = Effect.fnUntraced(function*(scale) {
       ),
     { concurrency: "unbounded" }
   )
-  const feeding = yield* startFeeder("feeder", feeder(ports, { feed: "shared", count, sampleMillis, isHeld: true }))
+  const feeding = yield* startFeeder(
+    "feeder",
+    feeder(ports, { feed: "shared", count, leaseMillis: 60_000, sampleMillis, isHeld: true })
+  )
   yield* feeding.printed("Attached", 300_000)
   const attached = Date.now() + 500
   yield* Effect.sleep(500 + idleMillis)
