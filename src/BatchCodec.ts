@@ -123,7 +123,8 @@ export interface Chunk<out A = unknown> {
   /** How many elements. */
   readonly length: number
   /**
-   * Size on the wire in bytes: exact when the columns are known, else a cheap estimate. The first answer stays.
+   * Size on the wire in bytes: exact, but for fields without a column of their own. While those are not written, it is
+   * a cheap estimate that is not below the truth. The first answer stays.
    */
   readonly byteLength: number
   readonly elements: ReadonlyArray<A>

@@ -291,6 +291,18 @@ const refusedBeyond = ({ above, delivered }: State): number => {
 }
 
 /**
+ * Takes back that elements were accepted, from the place of the first of a batch on: the queue has not admitted them.
+ *
+ * @category transitions
+ * @since 0.1.0
+ */
+export const withdraw = (state: State, { bytes, sequence }: Place): State => ({
+  ...state,
+  accepted: sequence - 1,
+  acceptedBytes: state.acceptedBytes - (state.accepted - sequence + 1) * bytes
+})
+
+/**
  * Notes that an element was handed out, and says whether it must be marked: the feeder does not know that it was
  * accepted, and the lease has run out, or another life of the feeder has begun. Then the life that sent it, if it goes on
  * somewhere, may have given it again.

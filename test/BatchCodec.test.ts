@@ -708,6 +708,66 @@ describe("BatchCodec", () => {
       assert.strictEqual(chunk.byteLength, estimate)
     })
 
+    for (const [name, schema] of Object.entries(schemas)) {
+      it(`its estimated size is not below the real one: ${name}`, () => {
+        const codec = BatchCodec.make(schema)
+        for (let seed = 1; seed <= 20; seed++) {
+          const elements = samples(schema, seed, seed)
+          const { byteLength } = codec.fromElements(elements)
+          assert.isAtLeast(byteLength, join(codec.encode(codec.fromElements(elements))).byteLength)
+        }
+      })
+    }
+
+    const times = <A>(n: number, f: (i: number) => A): ReadonlyArray<A> => Array.from({ length: n }, (_, i) => f(i))
+    const deepest = times(50, String).reduce<Tree>(
+      (child) => ({ value: "語".repeat(100), children: [child] }),
+      { value: "", children: [] }
+    )
+    const cases: { readonly [name: string]: readonly [schema: Schema.Codec<unknown, unknown>, element: unknown] } = {
+      "long text of three bytes a character": [WellFormed, "語".repeat(10_000)],
+      "the same in the rest": [Schema.Struct({ a: Schema.optionalKey(WellFormed) }), { a: "語".repeat(10_000) }],
+      "long keys": [
+        Schema.Record(WellFormed, Schema.Int),
+        Object.fromEntries(times(100, (i) => ["k".repeat(1000) + i, i]))
+      ],
+      "deep nesting": [Tree, deepest],
+      "numbers that are text": [Schema.Struct({ a: Schema.Array(Schema.NumberFromString) }), {
+        a: times(1000, (i) => i / 3)
+      }],
+      "bytes that are hexadecimal": [Schema.Struct({ a: Schema.optionalKey(Schema.Uint8ArrayFromHex) }), {
+        a: new Uint8Array(10_000)
+      }],
+      "JSON that needs escapes": [Schema.Json, times(100, (i) => ({ ["\u0001".repeat(100)]: [i / 3, "\"\\"] }))],
+      "large integers": [Schema.Array(Schema.BigInt), [2n ** 40_000n, -(3n ** 30_000n), 0n]],
+      dates: [Schema.Array(Schema.Date), times(1000, (i) => new Date(i * 1e9))],
+      maps: [
+        Schema.ReadonlyMap(WellFormed, WellFormed),
+        new Map(times(100, (i) => [`${i}`, "é".repeat(100)] as const))
+      ],
+      "empty things": [Schema.Array(Schema.Array(Schema.NullOr(WellFormed))), times(1000, () => [null, ""])],
+      "bytes of a rest": [Schema.Array(Schema.Uint8Array), times(100, (i) => new Uint8Array(i))]
+    }
+    for (const [name, [schema, element]] of Object.entries(cases)) {
+      it(`its estimated size is not below the real one, nor far above: ${name}`, () => {
+        const codec = BatchCodec.make(schema)
+        assert.isTrue(Result.isSuccess(codec.validate(element)))
+        for (const elements of [[element], [element, element, element]]) {
+          const { byteLength } = codec.fromElements(elements)
+          const real = join(codec.encode(codec.fromElements(elements))).byteLength
+          assert.isTrue(byteLength >= real && byteLength < 5 * real, `${byteLength} for ${real}`)
+        }
+      })
+    }
+
+    it("what cannot be written weighs something", () => {
+      const text = Schema.Struct({ a: Schema.optionalKey(Schema.Uint8ArrayFromHex) })
+      // Of a feed that validates only at the edges.
+      const broken: typeof text.Type = JSON.parse("{\"a\":1}")
+
+      assert.isAtLeast(BatchCodec.make(text).fromElements([broken, broken]).byteLength, 128)
+    })
+
     it("chunks of another codec are converted", () => {
       const wide = BatchCodec.make(Schema.Struct({ a: Schema.Int, b: Schema.String }))
       const narrow = BatchCodec.make(Schema.Struct({ a: Schema.Int }))

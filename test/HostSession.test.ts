@@ -103,6 +103,24 @@ describe("HostSession", () => {
     assert.strictEqual(refusal(outputs).reason, "older session")
   })
 
+  it("refuses bytes beyond the credit, save those of one element alone", () => {
+    const large = (first: number, count: number, elementBytes: number) =>
+      from({ ...batchOf(first, count, 1), elementBytes })
+    assert.deepStrictEqual(play(welcomed(), large(1, 4, 250)).tags, ["Admit"])
+    const beyond = refusal(play(welcomed(), large(1, 2, 501)).outputs)
+    assert.strictEqual(beyond.reason, "invalid")
+    assert.strictEqual(beyond.detail, "byte 1002 is beyond the credit of 1000")
+    assert.deepStrictEqual(play(welcomed(), large(1, 1, 5000)).tags, ["Admit"])
+    const second = refusal(play(welcomed(), large(1, 1, 5000), large(2, 1, 8)).outputs)
+    assert.strictEqual(second.detail, "byte 5008 is beyond the credit of 1000")
+  })
+
+  it("counts no bytes of what its queue did not admit", () => {
+    const before = play(welcomed(), from(batchOf(1, 2, 1))).state
+    const after = play(before, from(batchOf(3, 3, 1))).state
+    assert.deepStrictEqual(HostSession.withdraw(after, place(3)), { ...after, accepted: 2, acceptedBytes: 16 })
+  })
+
   it("refuses a version it does not speak, naming both", () => {
     const { outputs } = play(HostSession.make("feeder-1"), hello({ versions: [8, 9] }))
     assert.strictEqual(refusal(outputs).reason, "version")

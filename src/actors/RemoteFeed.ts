@@ -119,6 +119,8 @@ export const make = <A>(options: {
   let failure: DeviceLost | FeedRefused | undefined
   let last: DeviceLost | FeedRefused | undefined
   let failures = 0
+  /** As many elements as may fit into the next frame, going by the last: more are not taken only to be put back. */
+  let likely = 64
   /** Links tried since the device was last heard of. */
   let resumes = 0
 
@@ -200,11 +202,16 @@ export const make = <A>(options: {
       const { elements, largest } = FeedSession.credit(state)
       if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
-      const taken = received(restore, (onTake) => owner.queue.takeAvailable(elements, onTake), putBack)
+      const taken = received(
+        restore,
+        (onTake) => owner.queue.takeAvailable(Math.min(elements, likely), onTake),
+        putBack
+      )
       return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
         if (items.length > 0) mayFindEnd = false
         // A drain may have begun while it waited.
         const count = owner.canFeed() ? fitting(items) : 0
+        if (count === likely || (count > 0 && count < items.length)) likely = Math.min(2 * count, 1_048_576)
         if (count < items.length) {
           owner.putBackUnsafe(items.slice(count))
           owner.changedUnsafe()

@@ -53,7 +53,7 @@ export class Batch implements Chunk {
   }
 }
 
-// Bytes on the wire: exact, save for text and the rest when only their values are known.
+// Bytes on the wire: exact, save for the rest when only its values are known, which are then taken for more.
 const measure = (
   layout: Layout,
   length: number,

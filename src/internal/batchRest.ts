@@ -5,8 +5,9 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import type { Column } from "../BatchCodec.ts"
+import * as Tensor from "../Tensor.ts"
 import { attempt, ElementInvalid, inLine, mark, refuse } from "./batchErrors.ts"
-import { decoder, encoder, isWellFormed } from "./batchText.ts"
+import { decoder, encoder, isWellFormed, utf8Length } from "./batchText.ts"
 
 /** The column of all that has none of its own: some fields of a struct, or whole elements. */
 export interface Rest {
@@ -14,6 +15,8 @@ export interface Rest {
   readonly name: string
   readonly names: ReadonlyArray<string> | undefined
   readonly format: "binary" | "json"
+  /** Whether values tell how long they are when they are written. */
+  readonly isPlain: boolean
   readonly ast: SchemaAST.AST
   readonly accepts: (u: unknown) => boolean
   /** What is declared of a value that is accepted: the value itself if that is all of it. */
@@ -40,6 +43,38 @@ const isWhole = (decoded: unknown, from: unknown): boolean => {
     if (!Object.hasOwn(decoded, key) || !isWhole(decoded[key], from[key])) return false
   }
   return Object.getOwnPropertySymbols(from).length === 0
+}
+
+const isBytes = ({ annotations }: SchemaAST.AST): boolean => {
+  const representation = annotations?.["representation"]
+  return Predicate.hasProperty(representation, "id") && representation.id === "effect/schema/Uint8Array"
+}
+
+/** Whether values are written as they are: no transformation makes more of them, and none of them is written as JSON. */
+const isPlain = (ast: SchemaAST.AST, seen: Set<SchemaAST.AST>): boolean => {
+  if (seen.has(ast)) return true
+  seen.add(ast)
+  if (ast.encoding !== undefined) return false
+  const arePlain = (inner: ReadonlyArray<SchemaAST.AST>) => inner.every((one) => isPlain(one, seen))
+  switch (ast._tag) {
+    case "Arrays":
+      return arePlain([...ast.elements, ...ast.rest])
+    case "Objects":
+      return arePlain(ast.propertySignatures.map(({ type }) => type)) &&
+        ast.indexSignatures.every(({ parameter, type }) => arePlain([parameter, type]))
+    case "Union":
+      return arePlain(ast.types)
+    case "Suspend":
+      return isPlain(ast.thunk(), seen)
+    case "Declaration":
+      return Tensor.fromAST(ast) !== undefined || isBytes(ast)
+    case "Unknown":
+    case "Any":
+    case "ObjectKeyword":
+      return false
+    default:
+      return true
+  }
 }
 
 /** The rest of some fields of a struct, or, without names, of whole elements. */
@@ -73,6 +108,7 @@ export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.
     return {
       ...shared,
       format: "binary",
+      isPlain: isPlain(ast, new Set()),
       encode: (values) => explained(write(values)),
       decode: (bytes) => explained(read(bytes)),
       decodeUnchecked: (bytes) => explained(readUnchecked(bytes))
@@ -85,6 +121,7 @@ export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.
   return {
     ...shared,
     format: "json",
+    isPlain: false,
     encode: (values) => explained(Result.map(write(values), (text) => encoder.encode(text))),
     decode: (bytes) => explained(read(decoder.decode(bytes))),
     decodeUnchecked: (bytes) => explained(readUnchecked(decoder.decode(bytes)))
@@ -119,19 +156,48 @@ export const readRest = (rest: Rest, bytes: Uint8Array, length: number, invalid?
   return { _tag: "Values", values, body: [bytes] }
 }
 
-/** Roughly what `writeRest` makes, without making it. */
-export const weighRest = ({ names }: Rest, rows: ReadonlyArray<unknown>): number =>
-  rows.reduce<number>((bytes, row) =>
-    names === undefined
-      ? bytes + weigh(row, 8)
-      : names.reduce((bytes, name) => bytes + weigh(fieldOf(row, name), 8), bytes), 16)
+/** At least what `writeRest` makes: without making it, where the values tell how long they are. */
+export const weighRest = (rest: Rest, rows: ReadonlyArray<unknown>): number => {
+  const { isPlain, names } = rest
+  let bytes = isPlain ? 16 : Number.NaN
+  for (let i = 0; i < rows.length && !Number.isNaN(bytes); i++) {
+    if (names === undefined) bytes += weigh(rows[i], 32)
+    else for (const name of names) bytes += weigh(fieldOf(rows[i], name), 32)
+  }
+  if (!Number.isNaN(bytes)) return bytes
+  // What cannot be written is refused when it is, and weighs something where it never is.
+  return Result.getOrElse(
+    Result.map(attempt(() => rest.encode(rows)), (body) => body.byteLength),
+    () => 64 * rows.length
+  )
+}
 
+/** At least the bytes that a value takes in the binary format; NaN if only writing it tells. */
 const weigh = (u: unknown, depth: number): number => {
-  if (typeof u === "string") return 2 + u.length
-  if (typeof u !== "object" || u === null || depth === 0) return 8
-  if (ArrayBuffer.isView(u)) return 4 + u.byteLength
-  let bytes = 2
-  const inner: Iterable<unknown> = u instanceof Map || u instanceof Set ? u : Object.values(u)
-  for (const value of inner) bytes += weigh(value, depth - 1)
+  switch (typeof u) {
+    case "string":
+      return 5 + utf8Length(u)
+    case "number":
+      return 10
+    case "boolean":
+    case "undefined":
+      return 4
+    case "object":
+      return u === null ? 4 : depth === 0 ? Number.NaN : weighObject(u, depth - 1)
+    default:
+      return Number.NaN
+  }
+}
+
+const weighObject = (u: object, depth: number): number => {
+  if (ArrayBuffer.isView(u)) return 5 + u.byteLength
+  let bytes = 8
+  if (Array.isArray(u)) {
+    for (const value of u) bytes += weigh(value, depth)
+    return bytes
+  }
+  if (Object.getPrototypeOf(u) !== Object.prototype) return Number.NaN
+  // Those of a record are written.
+  for (const [key, value] of Object.entries(u)) bytes += 3 + utf8Length(key) + weigh(value, depth)
   return bytes
 }

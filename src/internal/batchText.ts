@@ -27,7 +27,9 @@ export const isWellFormed = (u: unknown, seen?: Set<object>): boolean => {
   return true
 }
 
-const utf8Length = (s: string): number => {
+/** Bytes of a string as UTF-8. */
+export const utf8Length = (s: string): number => {
+  if (s.length > 64) return encoder.encode(s).byteLength
   let length = s.length
   for (let i = 0; i < s.length; i++) {
     const unit = s.charCodeAt(i)
@@ -59,9 +61,9 @@ export const writeText = (strings: ReadonlyArray<string>): ReadonlyArray<Uint8Ar
   return [bytesOf(offsets), bytes]
 }
 
-/** Roughly what `writeText` makes, without making it. */
+/** How many bytes `writeText` makes, without making them. */
 export const weighText = (strings: ReadonlyArray<unknown>): number =>
-  strings.reduce<number>((bytes, string) => bytes + 4 + String(string).length, 4)
+  strings.reduce<number>((bytes, string) => bytes + 4 + utf8Length(String(string)), 4)
 
 /** Reads what `writeText` wrote; throws `MalformedBatch` on all else. */
 export const readText = (name: string, bytes: Uint8Array, entries: number, maxStringBytes: number): Column => {

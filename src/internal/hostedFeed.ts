@@ -88,9 +88,11 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
   Effect.gen(function*() {
     const sessions = new Map<string, Session>()
     const ended = new Set<string>()
-    /** Feeders in this process whose sources take from this feed. */
-    const readers = new Set<string>()
+    /** For each consumer that has begun, the feeders in this process whose sources it takes for. */
+    const readers = new Set<Set<string>>()
     let demand = 0
+    /** Bytes of all that waits in the queue. */
+    let waitingBytes = 0
     /** As many feeders as expected have ended. */
     let isFinishing = false
 
@@ -110,7 +112,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           session.state = HostSession.lapse(session.state)
           if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()
         }
-        return verdict === "hand out"
+        const isCurrent = verdict === "hand out"
+        if (!isCurrent) waitingBytes -= place.bytes
+        return isCurrent
       },
       isAlone: (entry) => entry.isAlone,
       onHandOut: (entries, isCut) => {
@@ -119,6 +123,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         for (const entry of entries) {
           const [state, isMarked] = HostSession.handOut(entry.session.state, entry.place, now)
           entry.session.state = state
+          waitingBytes -= entry.place.bytes
           if (isMarked) entry.isMarked = true
           if (state.link !== undefined) shared.writers.get(state.link)?.report()
         }
@@ -150,10 +155,14 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         }
       }
       const share = Math.floor(feed.capacity / linked)
+      // Of bytes only those count that wait: how many there will be of what is promised, nobody knows.
+      const own = session === undefined ? 0 : session.state.acceptedBytes - session.state.deliveredBytes
+      const others = collecting ? 0 : waitingBytes - own
       return {
         collecting,
         elements: Math.max(1, Math.min(share, feed.capacity - promised)),
-        bytes: Math.floor(shared.windowBytes / linked),
+        // With none left it may still send one element alone.
+        bytes: Math.max(0, Math.min(Math.floor(shared.windowBytes / linked), shared.windowBytes - others)),
         unsettled: feed.capacity + demand
       }
     }
@@ -200,7 +209,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt, idOf(index)))
         }
       }
-      return queue.admitUnsafe(entries)
+      if (!queue.admitUnsafe(entries)) return false
+      waitingBytes += entries.length * output.first.bytes
+      return true
     }
 
     const finishing = `the feeders of feed "${feed.name}" have ended and its consumers are finishing`
@@ -233,15 +244,17 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                   // not handed out any more, since a feeder that is turned away gives it again, elsewhere.
                   session.state = session.state.acknowledge === "processed"
                     ? HostSession.lapse(session.state)
-                    : { ...session.state, accepted: output.first.sequence - 1 }
+                    : HostSession.withdraw(session.state, output.first)
                   turnAway(session.state)
                 }
                 break
               case "Discard":
-                queue.removeWhereUnsafe(({ place, session: owner }) =>
-                  owner === session && place.incarnation === output.incarnation &&
-                  place.session === output.session && place.sequence > output.above
-                )
+                for (
+                  const { place } of queue.removeWhereUnsafe(({ place, session: owner }) =>
+                    owner === session && place.incarnation === output.incarnation &&
+                    place.session === output.session && place.sequence > output.above
+                  )
+                ) waitingBytes -= place.bytes
                 break
             }
           }
@@ -313,12 +326,12 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         return fenced
       })
 
-    const takeFrom = (queue: FeedQueue.FeedQueue<Entry>): Take<unknown> => ({ n, within }, onTake) =>
+    const takeFrom = (queue: FeedQueue.FeedQueue<Entry>, own: Set<string>): Take<unknown> => ({ n, within }, onTake) =>
       Effect.flatMap(
         CurrentFeeder,
         (reader): Effect.Effect<ReadonlyArray<Entry>, FeedQueue.QueueEnded | FeedsItself> => {
           if (reader !== undefined) {
-            readers.add(reader)
+            own.add(reader)
             const fed = [...sessions.values()].find(({ state }) => state.feeder === reader)
             if (fed !== undefined) {
               return Effect.fail(new FeedsItself({ feed: feed.name, feeder: reader, device: shared.id }))
@@ -330,17 +343,22 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     const hosted: Hosted<unknown> = {
       begin: (n) =>
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            demand += n
-            wakeAll()
-            return takeFrom(queue)
-          }),
-          () =>
+        Effect.suspend(() => {
+          const own = new Set<string>()
+          return Effect.acquireRelease(
             Effect.sync(() => {
-              demand -= n
-            })
-        ),
+              demand += n
+              readers.add(own)
+              wakeAll()
+              return takeFrom(queue, own)
+            }),
+            () =>
+              Effect.sync(() => {
+                demand -= n
+                readers.delete(own)
+              })
+          )
+        }),
       settle,
       isLeaving: Effect.sync(() => shared.isLeaving),
       awaitAbandoned: Deferred.await(shared.abandoned)
@@ -379,7 +397,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           const detail = `it is delivered ${feed.delivery} here, by the feeder ${delivery}`
           return { reason: "different feed", detail: `feed "${feed.name}": ${detail}`, retry: false }
         }
-        if (readers.has(hello.feeder)) {
+        if ([...readers].some((own) => own.has(hello.feeder))) {
           const { message } = new FeedsItself({ feed: feed.name, feeder: hello.feeder, device: shared.id })
           return { reason: "feeds itself", detail: message, retry: false }
         }
@@ -398,13 +416,16 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           if (queue.isClosedUnsafe() && !isKnown(hello)) {
             // The feeders had ended and everything was taken: this is the start of another feeding.
             queue = yield* openQueue
+            waitingBytes = 0
             ended.clear()
             isFinishing = false
           }
           const key = keyOf(hello)
-          const session = sessions.get(key) ?? makeSession(hello.feeder, key)
+          const known = sessions.get(key)
+          const session = known ?? makeSession(hello.feeder, key)
           session.apply({ _tag: "Hello", frame: hello, link, room: roomOf(session), now: shared.now() })
-          wakeAll()
+          // It may have left room to the others. One that is new leaves none, and of many that come each would tell all.
+          if (known !== undefined) wakeAll()
           return session
         })
     }

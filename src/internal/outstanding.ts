@@ -190,7 +190,12 @@ export const settle = <A>(
   const back: Array<Back<A> & { readonly items: Array<Item<A>> }> = []
   const acknowledged: Array<Item<A>> = []
   let redelivered = 0
+  // Nothing beyond is settled: a report costs what it tells of, not all that is out.
+  let last = report.settled
+  for (const sequence of known.keys()) last = Math.max(last, sequence)
+  for (const sequence of resolved) last = Math.max(last, sequence)
   for (const parcel of out) {
+    if (parcel.first > last) break
     for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
       const sequence = parcel.first + i
       const result = known.get(sequence)

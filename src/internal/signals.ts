@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { listen } from "./processSignals.ts"
 
 /**
  * Listens while the scope is open, ahead of the listeners of the program's runtime: what that interrupts may look whether
@@ -20,15 +21,5 @@ export const onSigterm = (options: {
       isTold = true
       runFork(isFirst ? options.gently : options.atOnce)
     }
-    return Effect.asVoid(Effect.acquireRelease(
-      Effect.sync(() => {
-        process.prependListener("SIGTERM", onSignal)
-        process.prependListener("SIGINT", onSignal)
-      }),
-      () =>
-        Effect.sync(() => {
-          process.off("SIGTERM", onSignal)
-          process.off("SIGINT", onSignal)
-        })
-    ))
+    return listen(onSignal)
   })

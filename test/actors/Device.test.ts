@@ -274,6 +274,41 @@ describe("feeders", () => {
       assert.isAtMost(most, Numbers.capacity + ids.length)
     }))
 
+  it.effect("bytes that wait are promised to nobody else, whoever sent them", () =>
+    Effect.gen(function*() {
+      const { devices, host } = yield* wire
+      const [, hosts] = yield* host({ feeds: [Words], windowBytes: 60 })
+      const join = (feeder: string) =>
+        Effect.gen(function*() {
+          const link = yield* devices.open(device, Words.info)
+          yield* link.send({ ...greeting(device, Words), feeder })
+          const welcome = yield* link.receive
+          return [link, welcome._tag === "Welcome" ? welcome.progress.creditBytesTo : -1] as const
+        })
+      const scope = yield* Scope.make()
+      const [first, alone] = yield* Scope.provide(join("f0"), scope)
+      const elements = ["a", "b", "c"]
+      yield* first.send({
+        _tag: "Batch",
+        first: 1,
+        heard: 1,
+        elementBytes: 18,
+        runs: [{ ordinal: 0, count: 3, attempt: 1 }],
+        chunk: Words.codec.fromElements(elements)
+      })
+      yield* settled
+      const [, beside] = yield* join("f1")
+      yield* Scope.close(scope, Exit.void)
+      yield* settled
+      const [, after] = yield* join("f2")
+      assert.deepStrictEqual([alone, beside, after], [60, 6, 6])
+      yield* Effect.forkChild(Effect.provide(Words.forEach(() => Effect.never), hosts))
+      yield* settled
+      const [, later] = yield* join("f3")
+      // One of the three is out of the queue: of what is left, no more than the share.
+      assert.strictEqual(later, 20)
+    }))
+
   it.effect("a batch larger than the byte window is filled", () =>
     Effect.gen(function*() {
       const { feeding, host } = yield* wire
