@@ -549,8 +549,12 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
 const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A> => {
   const next: State<A> = { ...(fate === "gone" ? bury(state) : state), leaving: false }
   if (next.drainingSince !== undefined && leased(next) === 0) {
-    // Also for one that is gone: a process that takes its place waits to hear of the end.
-    return [{ ...next, phase: now < drainEnds(next) ? "Resuming" : "Ended" }, []]
+    // Also for one that is gone: a process that takes its place waits to hear of the end. Should it answer after all, it
+    // lets go in the next session of what was counted as gone with it.
+    return [
+      { ...(fate === "gone" ? nextSession(next) : next), phase: now < drainEnds(next) ? "Resuming" : "Ended" },
+      []
+    ]
   }
   if (state.leaving && leased(next) === 0 && held(next) === 0) {
     return [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, []]

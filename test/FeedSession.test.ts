@@ -391,6 +391,21 @@ describe("FeedSession", () => {
     assert.deepStrictEqual(front, ["a", "b", "c", "d"])
   })
 
+  it("lets a device that was thought gone at the end let go of what was counted as gone with it", () => {
+    const { outputs, state } = play(
+      live("accepted"),
+      { _tag: "Push", items: items("a", "b") },
+      reportOf(3, { report: 2, accepted: 2, delivered: 1 }),
+      { _tag: "Drain", now: 4 },
+      { _tag: "Lost", fate: "gone", now: 5 },
+      { _tag: "Opened", now: 6 },
+      frameOf(welcome("device-a", { report: 3 }), 7)
+    )
+    const hello = sent(outputs).findLast((frame) => frame._tag === "Hello")
+    assert.deepInclude(hello, { session: 2, keepTo: 1 })
+    assert.deepStrictEqual([state.delivered, state.heldByDead, FeedSession.held(state)], [1, 1, 0])
+  })
+
   it("ignores a report that is older than one it has", () => {
     const pushed = play(live(), { _tag: "Push", items: items("a", "b") }).state
     const { state } = play(
