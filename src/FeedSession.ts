@@ -77,6 +77,8 @@ export interface State<A> extends Outstanding.Outstanding<A> {
   readonly device: string | undefined
   readonly replaced: ReadonlyArray<string>
   readonly progress: Progress
+  /** What was last known of a device that was thought gone while the feed ended there. */
+  readonly buried: Progress | undefined
   /** What the device takes in one frame. */
   readonly limits: Welcome["limits"]
   /** The most the device has accepted in this session: a device that stops holding elements may report less later. */
@@ -181,6 +183,7 @@ export const make = <A>(config: Config<A>): State<A> => ({
   replaced: [],
   ...Outstanding.none,
   progress: noProgress,
+  buried: undefined,
   limits: { frameBytes: 0, elements: 0 },
   acceptedMost: 0,
   openedAt: 0,
@@ -419,7 +422,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
     )
   }
   if (state.device === frame.device && frame.progress.report <= state.progress.report) return forgotten(state, now)
-  let next = state
+  let next = state.device === frame.device ? exhume(state) : state
   if (state.device !== undefined && state.device !== frame.device) {
     // Another incarnation: what the one before held is gone with it.
     next = { ...bury(state), replaced: [...state.replaced.slice(-15), state.device], device: frame.device }
@@ -451,6 +454,19 @@ const bury = <A>(state: State<A>): State<A> => ({
   progress: { ...state.progress, accepted: state.progress.delivered, carried: 0, fenced: 0 }
 })
 
+/** The device was not gone after all: what it held was not gone with it. */
+const exhume = <A>(state: State<A>): State<A> => {
+  const { buried } = state
+  if (buried === undefined) return state
+  const { accepted, carried, delivered } = buried
+  return {
+    ...state,
+    heldByDead: state.heldByDead - (accepted - delivered + carried),
+    progress: buried,
+    buried: undefined
+  }
+}
+
 /** The device counts its reports anew: it has forgotten a session of which everything was handed out. */
 const forgotten = <A>(state: State<A>, now: number): Step<A> => {
   const next: State<A> = {
@@ -471,6 +487,7 @@ const fresh = <A>(state: State<A>): State<A> => ({
   ...state,
   ...Outstanding.none,
   acceptedMost: 0,
+  buried: undefined,
   progress: { ...noProgress, carried: held(state), ...fencedOf(state.progress) },
   welcomed: false
 })
@@ -550,7 +567,8 @@ const lost = <A>(state: State<A>, fate: "gone" | "unknown", now: number): Step<A
   const next: State<A> = { ...(fate === "gone" ? bury(state) : state), leaving: false }
   if (next.drainingSince !== undefined && leased(next) === 0) {
     // Also for one that is gone: a process that takes its place waits to hear of the end.
-    return [{ ...next, phase: now < drainEnds(next) ? "Resuming" : "Ended" }, []]
+    const buried = next.buried ?? (held(next) < held(state) ? state.progress : undefined)
+    return [{ ...next, buried, phase: now < drainEnds(next) ? "Resuming" : "Ended" }, []]
   }
   if (state.leaving && leased(next) === 0 && held(next) === 0) {
     return [{ ...nextSession(next), phase: "Idle", heardAt: undefined }, []]

@@ -391,6 +391,20 @@ describe("FeedSession", () => {
     assert.deepStrictEqual(front, ["a", "b", "c", "d"])
   })
 
+  it("counts what a device held that was thought gone at the end as held again when it answers", () => {
+    const gone = play(
+      live("accepted"),
+      { _tag: "Push", items: items("a", "b") },
+      reportOf(3, { report: 2, accepted: 2, delivered: 1 }),
+      { _tag: "Drain", now: 4 },
+      { _tag: "Lost", fate: "gone", now: 5 }
+    ).state
+    assert.deepStrictEqual([gone.delivered, gone.heldByDead, FeedSession.held(gone)], [1, 1, 0])
+    const answer = frameOf(welcome("device-a", { report: 3, accepted: 2, delivered: 1 }), 7)
+    const { state } = play(gone, { _tag: "Opened", now: 6 }, answer)
+    assert.deepStrictEqual([state.delivered, state.heldByDead, FeedSession.held(state)], [1, 0, 1])
+  })
+
   it("ignores a report that is older than one it has", () => {
     const pushed = play(live(), { _tag: "Push", items: items("a", "b") }).state
     const { state } = play(

@@ -90,7 +90,7 @@ export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.
     names,
     ast,
     explain: (u: unknown) =>
-      Result.match(decode(u), { onFailure: (error) => inLine(error.issue), onSuccess: () => "" }),
+      Result.match(decode(u), { onFailure: (error) => inLine(error.issue), onSuccess: () => illFormed }),
     accepts: (u: unknown) =>
       is(u) && (names === undefined ? isWellFormed(u) : names.every((name) => isWellFormed(fieldOf(u, name)))),
     trim: (u: unknown) => {
@@ -146,10 +146,19 @@ const readUnchecked = (rest: Rest, bytes: Uint8Array, issue: string, invalid: Ma
   return invalid.size > known ? rows : refuse(rest.name, issue)
 }
 
+const illFormed = "expected well-formed strings, got a lone surrogate"
+
+/** Rows as they may be used. JSON can write half of a character. */
+const decodeWellFormed = (rest: Rest, bytes: Uint8Array): Result.Result<ReadonlyArray<unknown>, string> =>
+  Result.flatMap(
+    rest.decode(bytes),
+    (rows) => rest.format === "json" && !isWellFormed(rows) ? Result.fail(illFormed) : Result.succeed(rows)
+  )
+
 /** Throws `MalformedBatch`. */
 export const readRest = (rest: Rest, bytes: Uint8Array, length: number, invalid?: Map<number, string>): Column => {
   const values = Result.getOrElse(
-    attempt(() => rest.decode(bytes)),
+    attempt(() => decodeWellFormed(rest, bytes)),
     (issue) => invalid === undefined ? refuse(rest.name, issue) : readUnchecked(rest, bytes, issue, invalid)
   )
   if (values.length !== length) refuse(rest.name, `expected ${length} rows, got ${values.length}`)

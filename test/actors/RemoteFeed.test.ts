@@ -365,7 +365,7 @@ describe("a link that breaks", () => {
       yield* settled
       yield* peers[0]!.say(report({ report: 2, accepted: 9, delivered: 9, settled: 9 }))
       const error = yield* Effect.flip(Fiber.join(run))
-      assert.include(error.message, "it reports 9 accepted of 3 sent")
+      assert.include(error.message, "progress.accepted: it is 9, but 3 were sent")
       const { delivered, lost } = yield* feeder.ledger
       assert.deepStrictEqual([delivered, lost], [0, 0])
     }))

@@ -486,7 +486,7 @@ export const missed: ReadonlyArray<Mutation> = [
     name: "a device takes what is beyond the credit",
     law: 1,
     within: 500,
-    edits: [[host, "if (last > state.creditTo) return violation", "if (last < 0) return violation"]]
+    edits: [[host, "if (last > state.creditTo) return wrong", "if (last < 0) return wrong"]]
   },
   {
     name: "newcomers overtake those in line",
