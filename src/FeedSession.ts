@@ -73,6 +73,8 @@ export interface State<A> extends Outstanding.Outstanding<A> {
   /** The version that is spoken on the link, once the device has answered. */
   readonly version: number
   readonly keepTo: number
+  /** How many elements of the session before were known to be settled when it ended. */
+  readonly settledBefore: number
   /** The device's incarnation, once it is known, and the ones it replaced. */
   readonly device: string | undefined
   readonly replaced: ReadonlyArray<string>
@@ -179,6 +181,7 @@ export const make = <A>(config: Config<A>): State<A> => ({
   welcomed: false,
   version: versions[0],
   keepTo: 0,
+  settledBefore: 0,
   device: undefined,
   replaced: [],
   ...Outstanding.none,
@@ -214,7 +217,7 @@ export const leased = <A>(state: State<A>): number => Outstanding.count(state)
  * @since 0.1.0
  */
 export const leasedOrdinals = <A>(state: State<A>): ReadonlyArray<number> =>
-  Outstanding.unsettled(state, "").map((item) => item.ordinal)
+  Outstanding.unsettled(state, "", 0).map((item) => item.ordinal)
 
 /**
  * How many leased elements are in doubt: sent on a link that broke, so that their acknowledgement may be lost.
@@ -334,7 +337,8 @@ const hello = <A>(state: State<A>): FeederFrame => ({
   keepTo: state.keepTo,
   acknowledge: state.config.acknowledge,
   ...(state.config.delivery === "atLeastOnce" ? {} : { delivery: state.config.delivery }),
-  leaseMillis: state.config.leaseMillis
+  leaseMillis: state.config.leaseMillis,
+  ...(state.session > 1 && state.config.acknowledge === "processed" ? { settled: state.settledBefore } : {})
 })
 
 const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Step<A> => {
@@ -398,7 +402,9 @@ const refusedOne = <A>(state: State<A>, sequence: number, cause: string): Step<A
     state.progress
   )
   const why = "another element of its batch was refused"
-  const items = Outstanding.unsettled(known, why).filter(({ ordinal }) => ordinal !== item.ordinal)
+  const items = Outstanding.unsettled(known, why, known.progress.delivered).filter(({ ordinal }) =>
+    ordinal !== item.ordinal
+  )
   return [{ ...nextSession(known), phase: "Idle", heardAt: undefined, dead: state.dead + 1 }, [
     ...outputs,
     { _tag: "CloseLink" },
@@ -622,7 +628,7 @@ const reclaim = <A>(
   now: number,
   why = "it was silent for longer than its lease"
 ): Step<A> => {
-  const items = Outstanding.unsettled(state, why)
+  const items = Outstanding.unsettled(state, why, state.progress.delivered)
   const next: State<A> = {
     ...nextSession(state),
     phase: state.drainingSince !== undefined && items.length === 0 && now >= drainEnds(state) ? "Ended" : "BackOff",
@@ -641,13 +647,14 @@ const nextSession = <A>(state: State<A>): State<A> =>
     ? {
       ...fresh(state),
       session: state.session + 1,
+      settledBefore: state.base + state.resolved.size,
       keepTo: state.config.acknowledge === "accepted" ? state.progress.accepted : 0
     }
     : state
 
 const giveUp = <A>(state: State<A>): Step<A> => {
   const cause = "the device has failed"
-  const items = Outstanding.unsettled(state, cause)
+  const items = Outstanding.unsettled(state, cause, state.progress.delivered)
   const outputs: Array<Output<A>> = [{ _tag: "CloseLink" }]
   if (items.length > 0) outputs.push({ _tag: "GiveBack", taken: true, items, afterMillis: 0, cause })
   return [{ ...nextSession(state), phase: "Failed" }, outputs]

@@ -425,6 +425,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
     outputs.push({ _tag: "Discard", incarnation: state.incarnation, session: state.session, above: kept })
     next = {
       ...begin(next, frame),
+      fenced: state.fenced + tooLate(state, frame),
       foreign: state.foreign,
       doubted: state.doubted,
       carried: state.carried + Math.max(0, kept - state.delivered)
@@ -458,6 +459,10 @@ const wrongHello = (frame: Hello, version: number): readonly [string, string] | 
   }
   return undefined
 }
+
+/** How much was settled after the feeder had taken it back, though the next session had not begun here yet. */
+const tooLate = (state: State, { session, settled }: Hello): number =>
+  settled === undefined || session !== state.session + 1 ? 0 : Math.max(0, settledCount(state) - settled)
 
 const begin = (state: State, frame: Hello): State => ({
   ...make(state.feeder),

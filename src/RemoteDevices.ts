@@ -128,7 +128,8 @@ export type Progress = typeof Progress.Type
  * `feed` and `fingerprint` say what will be fed; `device` is the name by which the feeder knows the device; `session`
  * grows by one at every reclaim. Of the session before, the device keeps what it accepted up to `keepTo`. `credential`
  * is what the device's `Credentials` are to check, if it asks for any. Without `delivery` it is `atLeastOnce`, the only
- * one of version 1.
+ * one of version 1. `settled` is how many elements of the session before the feeder knows to be settled: what the device
+ * has settled beyond came too late.
  *
  * @category protocol
  * @since 0.1.0
@@ -145,7 +146,8 @@ export const Hello = Schema.TaggedStruct("Hello", {
   acknowledge: Acknowledge,
   delivery: Schema.optionalKey(DeliveryMode),
   leaseMillis: Schema.Natural,
-  credential: Schema.optionalKey(Text)
+  credential: Schema.optionalKey(Text),
+  settled: Schema.optionalKey(Schema.Natural)
 })
 
 /**

@@ -109,10 +109,10 @@ describe("HostSession", () => {
     assert.deepStrictEqual(play(welcomed(), large(1, 4, 250)).tags, ["Admit"])
     const beyond = refusal(play(welcomed(), large(1, 2, 501)).outputs)
     assert.strictEqual(beyond.reason, "invalid")
-    assert.strictEqual(beyond.detail, "byte 1002 is beyond the credit of 1000")
+    assert.strictEqual(beyond.detail, "elementBytes: 1002 bytes are beyond the credit of 1000")
     assert.deepStrictEqual(play(welcomed(), large(1, 1, 5000)).tags, ["Admit"])
     const second = refusal(play(welcomed(), large(1, 1, 5000), large(2, 1, 8)).outputs)
-    assert.strictEqual(second.detail, "byte 5008 is beyond the credit of 1000")
+    assert.strictEqual(second.detail, "elementBytes: 5008 bytes are beyond the credit of 1000")
   })
 
   it("counts no bytes of what its queue did not admit", () => {
@@ -132,6 +132,15 @@ describe("HostSession", () => {
     assert.deepStrictEqual(outputs[0], { _tag: "CloseLink", link: 1 })
     assert.strictEqual(state.link, 2)
     assert.deepStrictEqual(play(state, from({ _tag: "Ping", heard: 1 }, 1)).tags, ["CloseLink"])
+  })
+
+  it("counts what was settled after the feeder had taken it back, before it said so", () => {
+    const settled = { _tag: "Settle" as const, place: place(1), count: 3, result: { _tag: "Done" as const } }
+    const [handed] = HostSession.handOut(play(welcomed(), from(batchOf(1, 4, 1))).state, place(3), 0)
+    const zombie = play(handed, settled).state
+    assert.strictEqual(zombie.fenced, 0)
+    assert.strictEqual(play(zombie, hello({ session: 2, settled: 1 }, 2)).state.fenced, 2)
+    assert.strictEqual(play(zombie, hello({ session: 2 }, 2)).state.fenced, 0)
   })
 
   it("drops what it has accepted already", () => {

@@ -73,7 +73,10 @@ export interface Options {
   readonly id?: string | undefined
   /** How long a device may be silent before what is out at it is taken back. Default 10 seconds. */
   readonly lease?: Duration.Input | undefined
-  /** How often an element may be given; one that comes back after the last is a dead letter. Default 5. */
+  /**
+   * How often an element may be handed to a consumer; one that comes back after the last is a dead letter. What was taken
+   * back from a device where it only waited does not count. Default 5.
+   */
   readonly maxAttempts?: number | undefined
   /**
    * How long an element that a consumer gave back waits at least before it is given again: `initial` after the first

@@ -18,8 +18,8 @@ export interface Origin {
 
 /**
  * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value. `id` is
- * its stable id, if the feeder gives it one; `causes` say why it came back, each time; `since` is the attempt it began
- * with, 1 unless it was fed before this feeder had it.
+ * its stable id, if the feeder gives it one; `causes` say why it came back, each time; `since` is the attempt from which
+ * on they count: 1, unless it was fed before this feeder had it, or came back without having been handed out.
  *
  * @category models
  * @since 0.1.0
@@ -130,12 +130,26 @@ export const beyond = <A>({ base, out }: Outstanding<A>, accepted: number): Read
     return items.length === 0 ? [] : [{ ...parcel, first: parcel.first + known, items }]
   })
 
-/** Everything that is out, with the next attempt: it comes back because of this. */
-export const unsettled = <A>({ base, out, resolved }: Outstanding<A>, cause: string): ReadonlyArray<Item<A>> => {
+/** One that only waited has no part in what befell the device: this attempt does not count. */
+const uncounted = <A>(item: Item<A>): Item<A> => ({ ...item, since: (item.since ?? 1) + 1 })
+
+/**
+ * Everything that is out, with the next attempt: it comes back because of this. The elements up to sequence `handedTo`
+ * were handed to a consumer, as far as is known.
+ */
+export const unsettled = <A>(
+  { base, out, resolved }: Outstanding<A>,
+  cause: string,
+  handedTo: number
+): ReadonlyArray<Item<A>> => {
   const items: Array<Item<A>> = []
   for (const parcel of out) {
     for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
-      if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!, cause))
+      const sequence = parcel.first + i
+      if (resolved.has(sequence)) continue
+      const item = again(parcel.items[i]!, cause)
+      // The next one may have been handed out and have brought the consumer down before that was told.
+      items.push(sequence <= handedTo + 1 ? item : uncounted(item))
     }
   }
   return items

@@ -146,8 +146,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       outstanding,
-      "if (!resolved.has(parcel.first + i)) items.push(again(parcel.items[i]!, cause))",
-      "items.push(again(parcel.items[i]!, cause))"
+      "if (resolved.has(sequence)) continue\n      const item = again",
+      "const item = again"
     ]]
   },
   {
