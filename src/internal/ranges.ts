@@ -71,6 +71,7 @@ export const between = (end: number, ranges: ReadonlyArray<Range>): ReadonlyArra
   const gaps: Array<Range> = []
   let next = 0
   for (const [from, to] of ranges.toSorted((a, b) => a[0] - b[0])) {
+    if (from >= end) break
     if (from > next) gaps.push([next, from - 1])
     next = Math.max(next, to + 1)
   }
