@@ -155,7 +155,7 @@ export interface DeadLetters<in out A> {
    * as redelivered if it was ever given to a device. `correct` gives the element to feed instead.
    *
    * A letter stays in the store until its element is acknowledged as declared, so that none is lost; it is then removed,
-   * or written anew if the element dies again. One that is on its way already is passed over. Waits for room in the local
+   * or replaced by another if the element dies again. One that is on its way already is passed over. Waits for room in the local
    * queue.
    */
   readonly redrive: (

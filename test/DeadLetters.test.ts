@@ -1,5 +1,6 @@
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Option, Schema, Scope } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Layer, Logger, Option, Path, Schema, Scope } from "effect"
 import { Feed, Feeder, MemoryDevices } from "effect-feeder"
 import { Ledgers } from "effect-feeder/testing"
 import * as KeyValueStore from "effect/persistence/KeyValueStore"
@@ -105,11 +106,13 @@ describe("dead letters", () => {
       yield* settled
       assert.deepStrictEqual(seen.filter((one) => one.endsWith("again")), ["2 again"])
       assert.deepStrictEqual((yield* feeder.deadLetters.list).map(({ ordinal }) => ordinal), [letters[1]!.ordinal])
-      // As it is, it dies again, at the same place.
+      // As it is, it dies again, and the new letter takes the place of the old one.
       assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 1)
       yield* settled
-      const [again] = yield* feeder.deadLetters.list
-      assert.deepInclude(again, { key: letters[1]!.key, attempts: 2, causes: ["negative", "negative"] })
+      const again = yield* feeder.deadLetters.list
+      assert.deepStrictEqual(again.map(({ attempts, causes, isRedriven }) => [attempts, causes, isRedriven]), [
+        [2, ["negative", "negative"], false]
+      ])
       yield* Fiber.interrupt(run)
     }).pipe(inMemory))
 
@@ -151,6 +154,137 @@ describe("dead letters", () => {
       Ledgers.assertCounts(yield* Fiber.join(second), { generated: 3, delivered: 3, redelivered: 2 })
       assert.deepStrictEqual(seen.toSorted((a, b) => a - b), [12, 22, 31])
       assert.deepStrictEqual(yield* feeder.deadLetters.list, [])
+    }).pipe(inMemory))
+
+  it.live("a directory of files keeps them over lives, and one that a crash has torn hides no other", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const directory = yield* fs.makeTempDirectoryScoped()
+      /** A life of the feeder, with a store of its own over the same files. */
+      const life = <A>(
+        source: Iterable<number>,
+        f: (feeder: Feeder.Feeder<typeof Schema.Int>) => Effect.Effect<A, never, Feed.Host<"numbers">>
+      ) =>
+        Effect.scoped(Effect.gen(function*() {
+          const store = yield* KeyValueStore.KeyValueStore
+          const { feeder, run } = yield* start(Numbers, source, { store })
+          const result = yield* f(feeder)
+          Ledgers.assertConserved(yield* Fiber.join(run))
+          return [result, yield* Effect.orDie(feeder.deadLetters.list)] as const
+        })).pipe(
+          Effect.provide(KeyValueStore.layerFileSystem(directory), { local: true }),
+          Effect.provide(MemoryDevices.layer({ feeds: [Numbers] }), { local: true })
+        )
+      const refuse = Effect.forkChild(Numbers.forEach((n) => Effect.fail(Feed.reject(`no ${n}`))))
+      const [, letters] = yield* life([1, 2, 3], () => refuse)
+      assert.deepStrictEqual(letters.map(({ element }) => Option.getOrThrow(element)), [1, 2, 3])
+      const file = path.join(directory, encodeURIComponent(letters[1]!.key))
+      yield* fs.truncate(file, 20)
+
+      const logged: Array<string> = []
+      const log = Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))])
+      const seen: Array<readonly [number, boolean]> = []
+      const consume = Effect.forkChild(
+        Numbers.forEach((n, { redelivered }) => Effect.sync(() => seen.push([n, redelivered])))
+      )
+      const [found, left] = yield* life([7].values(), (feeder) =>
+        Effect.gen(function*() {
+          const found = yield* feeder.deadLetters.list
+          yield* feeder.deadLetters.redrive("all", { correct: ({ element }) => Option.getOrThrow(element) * 10 })
+          yield* consume
+          return found
+        }).pipe(Effect.orDie)).pipe(Effect.provide(log))
+      assert.deepStrictEqual(
+        found.map(({ causes, element }) => [Option.getOrThrow(element), causes]),
+        [[1, ["no 1"]], [3, ["no 3"]]]
+      )
+      assert.include(logged, `dead letter ${letters[1]!.key} was written by half, and is passed over`)
+      assert.deepStrictEqual(seen.toSorted(([a], [b]) => a - b), [[7, false], [10, true], [30, true]])
+      assert.deepStrictEqual(left, [])
+      // What is left of it is the user's to look at, and nothing is written over it.
+      assert.deepStrictEqual(yield* fs.readDirectory(directory), [path.basename(file)])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("one that dies again is not written over: a crash in the middle leaves it, or the new one", () =>
+    Effect.gen(function*() {
+      const { store } = yield* makeStore
+      const over: Array<string> = []
+      const careful: KeyValueStore.KeyValueStore = {
+        ...store,
+        set: (key, value) =>
+          Effect.flatMap(store.has(key), (isThere) => {
+            if (isThere) over.push(key)
+            return store.set(key, value)
+          })
+      }
+      const { feeder } = yield* start(Numbers, [7], { store: careful })
+      yield* feeder.set(Effect.never)
+      yield* Effect.forkChild(Numbers.forEach(() => Effect.fail(Feed.reject("seven"))))
+      for (let i = 1; i <= 3; i++) {
+        yield* settled
+        const letters = yield* feeder.deadLetters.list
+        assert.deepStrictEqual(letters.map(({ attempts, isRedriven }) => [attempts, isRedriven]), [[i, false]])
+        assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 1)
+      }
+      assert.deepStrictEqual(over, [])
+    }).pipe(inMemory))
+
+  it.effect("one that is acknowledged is not fed again while the store does not let it be removed", () =>
+    Effect.gen(function*() {
+      const { store } = yield* makeStore
+      const failure = new KeyValueStore.KeyValueStoreError({ method: "remove", message: "read-only" })
+      let isReadOnly = true
+      const stuck: KeyValueStore.KeyValueStore = {
+        ...store,
+        remove: (key) => Effect.suspend(() => isReadOnly ? Effect.fail(failure) : store.remove(key))
+      }
+      const seen: Array<number> = []
+      const { feeder } = yield* start(Numbers, [7], { store: stuck })
+      yield* feeder.set(Effect.never)
+      yield* Effect.forkChild(
+        Numbers.forEach((n, { attempt }) =>
+          attempt === 1 ? Effect.fail(Feed.reject("first")) : Effect.sync(() => seen.push(n))
+        )
+      )
+      yield* settled
+      assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 1)
+      yield* settled
+      assert.deepStrictEqual(seen, [7])
+      assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 0)
+      isReadOnly = false
+      yield* pass(1000)
+      assert.deepStrictEqual([seen, yield* feeder.deadLetters.list], [[7], []])
+    }).pipe(inMemory))
+
+  it.effect("feeders that share a store keep theirs apart", () =>
+    Effect.gen(function*() {
+      const { store } = yield* makeStore
+      yield* Effect.forkChild(Numbers.forEach((n) => Effect.fail(Feed.reject(`no ${n}`))))
+      const feeders = yield* Effect.forEach([0, 10], (from) =>
+        Effect.gen(function*() {
+          const feeder = yield* Effect.flatMap(Feeder.make(Numbers, { store }), (made) => made.set(range(4, from)))
+          yield* feeder.set(Effect.never)
+          yield* feeder.addRemoteDevice(device)
+          yield* Effect.forkChild(feeder.run)
+          return feeder
+        }))
+      yield* pass(5000)
+      // Without an id of their own they see each other's, and overwrite none.
+      for (const { deadLetters } of feeders) {
+        const elements = (yield* deadLetters.list).map(({ element }) => Option.getOrThrow(element))
+        assert.deepStrictEqual(elements.toSorted((a, b) => a - b), [...range(4), ...range(4, 10)])
+      }
+      // With ids, and feeds, that only look alike, not even that.
+      const nested = Feed.make("numbers/dead", { element: Schema.Int, capacity: 4 })
+      const a = yield* Feeder.make(nested, { id: "x", store, overflow: "dropping" })
+      yield* Effect.forkChild((yield* a.set(range(5).values())).run)
+      yield* settled
+      const others = yield* Effect.forEach([["x", "numbers"], ["x/numbers", "dead"]] as const, ([id, name]) =>
+        Feeder.make(Feed.make(name, { element: Schema.Int }), { id, store }))
+      const counts = yield* Effect.forEach([a, ...others], ({ deadLetters }) =>
+        deadLetters.list)
+      assert.deepStrictEqual(counts.map((letters) => letters.length), [1, 0, 0])
     }).pipe(inMemory))
 
   it.effect("a store that is full loses nothing: they wait, and the feed ends when they are kept", () =>

@@ -36,6 +36,7 @@ import { randomId } from "../internal/randomId.ts"
 import { received } from "../internal/received.ts"
 import type { CheckpointStatus } from "../internal/resuming.ts"
 import * as Resuming from "../internal/resuming.ts"
+import { prefixOf } from "../internal/storeKeys.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { Acknowledge, DeliveryMode, RemoteDevices } from "../RemoteDevices.ts"
 import * as ResumableSource from "../ResumableSource.ts"
@@ -312,7 +313,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       codec: feed.codec,
       store: options.store ?? Context.get(yield* Layer.build(KeyValueStore.layerMemory), KeyValueStore.KeyValueStore),
       // A random id is of one life: what it leaves in a store is the feed's.
-      prefix: `feeder/${options.id ?? ""}/${feed.name}/`,
+      prefix: prefixOf({ feeder: options.id ?? "", feed: feed.name }),
+      hasFixedId: options.id !== undefined,
       maxDeadLetters: options.maxDeadLetters ?? (options.store === undefined ? 10_000 : Infinity)
     })
     const devices = Devices.make<A>({

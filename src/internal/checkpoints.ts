@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Schema from "effect/Schema"
 import { checksum } from "./checksum.ts"
+import { prefixOf } from "./storeKeys.ts"
 
 const TypeId = "~effect-feeder/Checkpoint"
 
@@ -135,9 +136,7 @@ export const isAcknowledged = (checkpoint: Checkpoint, split: string, position: 
  * @since 0.1.0
  */
 export const keyOf = (options: { readonly feeder: string; readonly feed: string }): string =>
-  `feeder/${escaped(options.feeder)}/${escaped(options.feed)}/checkpoint`
-
-const escaped = (name: string): string => name.replaceAll("%", "%25").replaceAll("/", "%2F")
+  `${prefixOf(options)}checkpoint`
 
 /**
  * The newest checkpoint of a feeder that is whole; none if it has never taken one.

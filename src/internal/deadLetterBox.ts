@@ -70,6 +70,8 @@ export const make = <A>(options: {
   readonly feeder: string
   /** Under which its letters are kept: the same in the next life of the feeder. */
   readonly prefix: string
+  /** What the names of its letters end with, if others keep letters under the prefix too. */
+  readonly suffix: string
   readonly store: KeyValueStore.KeyValueStore
   readonly most: number
   readonly codec: BatchCodec<A, unknown>
@@ -81,10 +83,10 @@ export const make = <A>(options: {
   readonly revive: (revived: Revived<A>) => Effect.Effect<void, FeedEnded>
 }): Effect.Effect<Box<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const { codec, feed, feeder, most, prefix, store } = options
+    const { codec, feed, feeder, most, prefix, store, suffix } = options
     const clock = yield* Clock.Clock
     const jobs: Array<Job<A>> = []
-    /** Letters whose elements are on their way again. */
+    /** Letters whose elements are on their way again, or have come and are still to be removed. */
     const revived = new Set<string>()
     /** Letters of this life that make room for others, the oldest first. */
     const dropped: Array<string> = []
@@ -102,29 +104,37 @@ export const make = <A>(options: {
 
     const failed = (key: string) => (cause: unknown) => new DeadLettersFailed({ feed, key, cause })
 
+    /** Letters are numbered in the order in which they became such. */
+    const number = (key: string): number | undefined => {
+      const digits = /^\d{12,}/.exec(key.slice(prefix.length))
+      return digits === null ? undefined : Number(digits[0])
+    }
+
     const keysOf = Effect.map(
       Effect.mapError(store.keys, failed(prefix)),
-      (keys) => keys.filter((key) => key.startsWith(prefix)).toSorted()
+      (keys) => keys.filter((key) => key.startsWith(prefix) && number(key) !== undefined).toSorted()
     )
 
     const learn = Effect.suspend(() =>
       known !== undefined ? Effect.succeed(known) : Effect.map(keysOf, (keys) => {
-        const last = keys.at(-1)
-        return known = { count: keys.length, next: last === undefined ? 1 : Number(last.slice(prefix.length)) + 1 }
+        return known = { count: keys.length, next: (number(keys.at(-1) ?? "") ?? 0) + 1 }
       })
     )
 
     const remove = (key: string): Effect.Effect<void, DeadLettersFailed> =>
       Effect.flatMap(learn, (facts) =>
-        Effect.flatMap(Effect.mapError(store.has(key), failed(key)), (isThere) => {
-          if (!isThere) return Effect.void
-          return Effect.map(Effect.mapError(store.remove(key), failed(key)), () => {
-            facts.count--
-          })
-        }))
+        Effect.flatMap(Effect.mapError(store.has(key), failed(key)), (isThere) =>
+          Effect.map(isThere ? Effect.mapError(store.remove(key), failed(key)) : Effect.void, () => {
+            if (isThere) {
+              facts.count--
+            }
+            revived.delete(key)
+          })))
 
     const makeRoom: Effect.Effect<void, DeadLettersFailed | DeadLettersFull> = Effect.flatMap(learn, ({ count }) => {
-      if (count < most) return Effect.void
+      if (count < most) {
+        return Effect.void
+      }
       const oldest = dropped.shift()
       return oldest === undefined
         ? Effect.fail(new DeadLettersFull({ most }))
@@ -132,7 +142,9 @@ export const make = <A>(options: {
     })
 
     const letterOf = ({ attempts, causes, device, item, reason }: Burial<A>): typeof Stored.Type => {
-      const bytes = Result.try(() => Bytes.concat(codec.encode(codec.fromElements([item.element]))))
+      const bytes = Result.try(() =>
+        Bytes.concat(codec.encode(codec.fromElements([item.element])))
+      )
       const unwritten = Result.isFailure(bytes) ? [`its payload cannot be written: ${String(bytes.failure)}`] : []
       return {
         feed,
@@ -154,16 +166,15 @@ export const make = <A>(options: {
         const again = burial.item.origin?.letter
         if (again === undefined) yield* makeRoom
         const facts = yield* learn
-        const key = again ?? `${prefix}${String(facts.next).padStart(12, "0")}`
+        // One that was a letter before is not written over: a crash would leave neither.
+        const key = `${prefix}${String(facts.next).padStart(12, "0")}${suffix}`
         // Everything of a letter is text or a number, and the Schema says so.
         const text = yield* Effect.orDie(encode(letterOf(burial)))
         yield* Effect.mapError(store.set(key, text), failed(key))
-        if (again === undefined) {
-          facts.next++
-          facts.count++
-          if (isDropped(burial.reason) && Number.isFinite(most)) dropped.push(key)
-        }
-        revived.delete(key)
+        facts.next++
+        facts.count++
+        if (isDropped(burial.reason) && Number.isFinite(most)) dropped.push(key)
+        if (again !== undefined) push({ _tag: "Remove", key: again })
         pending--
         options.onBuried(burial)
       })
@@ -243,7 +254,6 @@ export const make = <A>(options: {
             letter: key,
             settledUnsafe: () => {
               push({ _tag: "Remove", key })
-              revived.delete(key)
             }
           }),
           (exit) =>
@@ -256,7 +266,8 @@ export const make = <A>(options: {
 
     const letters: DeadLetters<A> = {
       list: Effect.flatMap(keysOf, (keys) =>
-        Effect.map(Effect.forEach(keys, read), (all) => all.filter((letter) => letter !== undefined))),
+        Effect.map(Effect.forEach(keys, read), (all) =>
+          all.filter((letter) => letter !== undefined))),
       redrive: (keys, redriveOptions) =>
         Effect.gen(function*() {
           let count = 0

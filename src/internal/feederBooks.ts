@@ -135,6 +135,8 @@ export const make = <A>(options: {
   readonly store: KeyValueStore.KeyValueStore
   /** Under which the store keeps what is this feeder's. */
   readonly prefix: string
+  /** Whether what is under the prefix is this feeder's alone. */
+  readonly hasFixedId: boolean
   readonly maxDeadLetters: number
 }): Effect.Effect<Books<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -241,6 +243,7 @@ export const make = <A>(options: {
       feed: options.feed,
       feeder: options.feeder,
       prefix: `${options.prefix}dead/`,
+      suffix: options.hasFixedId ? "" : `-${options.feeder}`,
       store: options.store,
       most: options.maxDeadLetters,
       codec: options.codec,
