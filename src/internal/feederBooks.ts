@@ -62,7 +62,12 @@ export interface Run {
   readonly restarts: Restarts | undefined
 }
 
-/** An element that became a dead letter. */
+/**
+ * An element that became a dead letter.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Dead {
   readonly device: string | undefined
   readonly ordinal: number
