@@ -887,6 +887,23 @@ describe("removing a device", () => {
     }).pipe(onNetwork))
 })
 
+describe("a lease", () => {
+  it.effect("does not run out on what waits at a live consumer, however long that takes", () =>
+    Effect.gen(function*() {
+      const { deliveries, note } = recorder()
+      const consume = Numbers.forEach((n, delivery) => Effect.andThen(Effect.sleep(5000), note(n, delivery)))
+      yield* Effect.forkChild(host(replica(0))(consume))
+      const made = yield* Feeder.make(Numbers, { lease: 200 })
+      const feeder = yield* made.set(range(8))
+      yield* feeder.addRemoteDevice(replica(0))
+      const ledger = yield* passUntil(yield* Effect.forkChild(feeder.run), 2000)
+      Ledgers.assertCounts(ledger, { generated: 8, delivered: 8, accepted: 8, redelivered: 0, fenced: 0 })
+      assert.deepStrictEqual(deliveries.map(({ attempt }) => attempt), range(8).map(() => 1))
+      assert.strictEqual(ledger.devices.length, 1)
+      assert.deepStrictEqual((yield* feeder.status).devices.map(({ session }) => session), [1])
+    }).pipe(onNetwork))
+})
+
 describe("stopping", () => {
   it.effect("blocked offers and sends are interrupted within a few turns, and nothing outlives the run", () =>
     Effect.gen(function*() {
