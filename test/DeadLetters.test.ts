@@ -1,6 +1,6 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, FileSystem, Layer, Logger, Option, Path, Schema, Scope } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Latch, Layer, Logger, Option, Path, Schema, Scope, Stream } from "effect"
 import { Feed, Feeder, MemoryDevices } from "effect-feeder"
 import { Ledgers } from "effect-feeder/testing"
 import * as KeyValueStore from "effect/persistence/KeyValueStore"
@@ -228,6 +228,36 @@ describe("dead letters", () => {
         assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 1)
       }
       assert.deepStrictEqual(over, [])
+    }).pipe(inMemory))
+
+  it.effect("one that dies again takes no room of another that dies with it", () =>
+    Effect.gen(function*() {
+      const { store } = yield* makeStore
+      const writing = Latch.makeUnsafe(true)
+      const slow = {
+        ...store,
+        set: (key: string, value: string | Uint8Array) => writing.whenOpen(store.set(key, value))
+      }
+      const { feeder, run } = yield* start(Numbers, [1].values(), { store: slow, maxDeadLetters: 2 })
+      const second = Latch.makeUnsafe(false)
+      yield* feeder.set(Stream.concat(Stream.fromEffect(Effect.as(second.await, 2)), Stream.never))
+      yield* Effect.forkChild(Numbers.forEach(() => Effect.fail(Feed.reject("no"))))
+      yield* settled
+      writing.closeUnsafe()
+      assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 1)
+      yield* pass(100)
+      second.openUnsafe()
+      yield* pass(100)
+      assert.strictEqual((yield* feeder.status).deadLetters.pending, 2)
+      writing.openUnsafe()
+      yield* pass(100)
+      const letters = yield* feeder.deadLetters.list
+      assert.deepStrictEqual(letters.map(({ element, isRedriven }) => [Option.getOrThrow(element), isRedriven]), [
+        [1, false],
+        [2, false]
+      ])
+      assert.isUndefined(run.pollUnsafe(), "the run goes on")
+      yield* Fiber.interrupt(run)
     }).pipe(inMemory))
 
   it.effect("one that is acknowledged is not fed again while the store does not let it be removed", () =>

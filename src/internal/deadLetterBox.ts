@@ -174,7 +174,8 @@ export const make = <A>(options: {
         facts.next++
         facts.count++
         if (isDropped(burial.reason) && Number.isFinite(most)) dropped.push(key)
-        if (again !== undefined) push({ _tag: "Remove", key: again })
+        // Next, before others that need its room.
+        if (again !== undefined) jobs.splice(1, 0, { _tag: "Remove", key: again })
         pending--
         options.onBuried(burial)
       })
