@@ -46,8 +46,21 @@ export const fuzz = (options: {
   let slowestMillis = 0
   let inputs = 0
 
-  const execute = (input: Uint8Array): void => {
+  const timed = (input: Uint8Array): number => {
     const started = performance.now()
+    runOnce(input)
+    return performance.now() - started
+  }
+
+  const execute = (input: Uint8Array): void => {
+    let millis = timed(input)
+    // A busy machine may have stopped this process meanwhile: what is slow is so each time.
+    for (let i = 0; i < 2 && millis > mostMillis; i++) millis = Math.min(millis, timed(input))
+    if (millis > slowestMillis) slowestMillis = millis
+    if (millis > mostMillis) findings.push({ input, message: `it took ${millis} ms` })
+  }
+
+  const runOnce = (input: Uint8Array): void => {
     try {
       if (run(input) > 0) accepted++
     } catch (error) {
@@ -58,9 +71,6 @@ export const fuzz = (options: {
         findings.push({ input, message })
       }
     }
-    const millis = performance.now() - started
-    if (millis > slowestMillis) slowestMillis = millis
-    if (millis > mostMillis) findings.push({ input, message: `it took ${millis} ms` })
   }
 
   /** Finds those inputs of a lot that reach what is not known, by halves, and keeps them. */
