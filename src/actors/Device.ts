@@ -60,7 +60,7 @@ export interface Limits {
   readonly elements?: number | undefined
   /** How many feeders each feed knows at once, linked or away for less than three leases. Default 1024. */
   readonly feeders?: number | undefined
-  /** The longest lease a feeder may ask for. Default 1 day. */
+  /** The longest lease a feeder may ask for. Default 10 minutes. */
   readonly lease?: Duration.Input | undefined
   /** How long a link may take to be admitted. Default 10 seconds. */
   readonly handshake?: Duration.Input | undefined
@@ -128,7 +128,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       frameBytes: limits.frameBytes ?? Number.MAX_SAFE_INTEGER,
       elements: limits.elements ?? 1024 * 1024,
       knownFeeders: limits.feeders ?? 1024,
-      leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(limits.lease ?? "1 day")),
+      leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(limits.lease ?? "10 minutes")),
       handshake: Duration.fromInputUnsafe(limits.handshake ?? "10 seconds"),
       credentials: options.credentials,
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
