@@ -20,7 +20,7 @@ import * as Feeder from "../actors/Feeder.ts"
 import type { Source, SourceError, SourceServices } from "../actors/QueueRunner.ts"
 import type * as DeviceSpec from "../DeviceSpec.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
-import { onSigterm } from "../internal/signals.ts"
+import { onSigterm } from "../internal/processSignals.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { Acknowledge, DeliveryMode, RemoteDevices } from "../RemoteDevices.ts"
 
