@@ -294,7 +294,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 20000,
     where: (plan) => isProcessed(plan) && plan.delay === 60,
     edits: [[
-      host,
+      "src/internal/settled.ts",
       "(next.result._tag !== \"Done\" && (next.report === 0 || next.report > heard))",
       "(next.result._tag !== \"Done\" && next.report === 0)"
     ]]
