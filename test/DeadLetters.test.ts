@@ -11,20 +11,22 @@ const AtMostOnce = Feed.make("once", { element: Schema.Int, capacity: 4, deliver
 const inMemory = Effect.provide(MemoryDevices.layer({ feeds: [Numbers, AtMostOnce] }), { local: true })
 const device = replica(0)
 
-/** A store of its own, whose writes fail while a switch is on. */
+/** A store of its own, whose writes fail, or which does not remove, while a switch is on. */
 const makeStore = Effect.gen(function*() {
   const context = yield* Layer.build(Layer.fresh(KeyValueStore.layerMemory))
   const real = yield* Effect.provideContext(KeyValueStore.KeyValueStore, context)
-  const state = { isFull: false, writes: 0 }
+  const state = { isFull: false, isStuck: false, isBroken: false, writes: 0 }
   const store: KeyValueStore.KeyValueStore = {
     ...real,
     set: (key, value) =>
       Effect.suspend(() => {
         state.writes++
+        if (state.isBroken) return Effect.die(new Error("no such method"))
         return state.isFull
           ? Effect.fail(new KeyValueStore.KeyValueStoreError({ method: "set", key, message: "no space left" }))
           : real.set(key, value)
-      })
+      }),
+    remove: (key) => Effect.suspend(() => state.isStuck ? Effect.die(new Error("stuck")) : real.remove(key))
   }
   return { state, store }
 })
@@ -151,6 +153,57 @@ describe("dead letters", () => {
       Ledgers.assertCounts(yield* Fiber.join(second), { generated: 3, delivered: 3, redelivered: 2 })
       assert.deepStrictEqual(seen.toSorted((a, b) => a - b), [12, 22, 31])
       assert.deepStrictEqual(yield* feeder.deadLetters.list, [])
+    }).pipe(inMemory))
+
+  it.effect("one that is acknowledged is not fed once more while the store does not remove it", () =>
+    Effect.gen(function*() {
+      const { state, store } = yield* makeStore
+      const { feeder } = yield* start(Numbers, [1, 2].values(), { store })
+      yield* feeder.set(Effect.never)
+      const seen: Array<number> = []
+      yield* Effect.forkChild(
+        Numbers.forEach((n) =>
+          Effect.suspend(() => seen.push(n) === 1 ? Effect.fail(Feed.reject("not today")) : Effect.void)
+        )
+      )
+      yield* settled
+      state.isStuck = true
+      assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 1)
+      yield* settled
+      assert.deepStrictEqual(seen, [1, 2, 1])
+      assert.strictEqual(yield* feeder.deadLetters.redrive("all"), 0)
+      assert.deepStrictEqual((yield* feeder.deadLetters.list).map(({ isRedriven }) => isRedriven), [true])
+      state.isStuck = false
+      yield* pass(1000)
+      assert.deepStrictEqual(yield* feeder.deadLetters.list, [])
+      assert.deepStrictEqual(seen, [1, 2, 1])
+    }).pipe(inMemory))
+
+  it.effect("a store that dies is tried again like one that fails", () =>
+    Effect.gen(function*() {
+      const { state, store } = yield* makeStore
+      state.isBroken = true
+      const { feeder, run } = yield* start(Numbers, [1], { store })
+      yield* Effect.forkChild(Numbers.forEach(() => Effect.fail(Feed.reject("no"))))
+      yield* settled
+      assert.include((yield* feeder.status).deadLetters.lastError, "no such method")
+      state.isBroken = false
+      yield* pass(1000)
+      Ledgers.assertCounts(yield* Fiber.join(run), { generated: 1, delivered: 0, dead: 1 })
+    }).pipe(inMemory))
+
+  it.effect("two feeders have none in common, whatever their names", () =>
+    Effect.gen(function*() {
+      const { store } = yield* makeStore
+      const Other = Feed.make("b/numbers", { element: Schema.Int, capacity: 4 })
+      const one = yield* Feeder.make(Numbers, { id: "a/b", store, overflow: "dropping" })
+      const other = yield* Feeder.make(Other, { id: "a", store })
+      const source = yield* one.set(range(9))
+      const run = yield* Effect.forkChild(source.run)
+      yield* settled
+      assert.isAbove((yield* one.deadLetters.list).length, 0)
+      assert.deepStrictEqual(yield* other.deadLetters.list, [])
+      yield* Fiber.interrupt(run)
     }).pipe(inMemory))
 
   it.effect("a store that is full loses nothing: they wait, and the feed ends when they are kept", () =>

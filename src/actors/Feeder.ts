@@ -25,6 +25,7 @@ import * as FailureTolerator from "../FailureTolerator.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
 import type { OnTake, QueueEnded } from "../FeedQueue.ts"
 import type { Checkpoint, CheckpointFailed } from "../internal/checkpoints.ts"
+import { prefixOf } from "../internal/checkpoints.ts"
 import type { Slot } from "../internal/feederBooks.ts"
 import * as Books from "../internal/feederBooks.ts"
 import * as Devices from "../internal/feederDevices.ts"
@@ -224,7 +225,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       codec: feed.codec,
       store: options.store ?? Context.get(yield* Layer.build(KeyValueStore.layerMemory), KeyValueStore.KeyValueStore),
       // A random id is of one life: what it leaves in a store is the feed's.
-      prefix: `feeder/${options.id ?? ""}/${feed.name}/`,
+      prefix: prefixOf({ feeder: options.id ?? "", feed: feed.name }),
       maxDeadLetters: options.maxDeadLetters ?? (options.store === undefined ? 10_000 : Infinity)
     })
     const devices = Devices.make<A>({

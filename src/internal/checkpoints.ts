@@ -135,7 +135,11 @@ export const isAcknowledged = (checkpoint: Checkpoint, split: string, position: 
  * @since 0.1.0
  */
 export const keyOf = (options: { readonly feeder: string; readonly feed: string }): string =>
-  `feeder/${escaped(options.feeder)}/${escaped(options.feed)}/checkpoint`
+  `${prefixOf(options)}checkpoint`
+
+/** What all keys of a feeder begin with, so that no two feeders have one in common. */
+export const prefixOf = (options: { readonly feeder: string; readonly feed: string }): string =>
+  `feeder/${escaped(options.feeder)}/${escaped(options.feed)}/`
 
 const escaped = (name: string): string => name.replaceAll("%", "%25").replaceAll("/", "%2F")
 

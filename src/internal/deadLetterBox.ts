@@ -100,10 +100,15 @@ export const make = <A>(options: {
       idle.closeUnsafe()
     }
 
-    const failed = (key: string) => (cause: unknown) => new DeadLettersFailed({ feed, key, cause })
+    /** What the store is asked. One that dies is tried again like one that fails. */
+    const asked = <B>(key: string, question: Effect.Effect<B, unknown>): Effect.Effect<B, DeadLettersFailed> =>
+      question.pipe(
+        Effect.catchDefect(Effect.fail),
+        Effect.mapError((cause) => new DeadLettersFailed({ feed, key, cause }))
+      )
 
     const keysOf = Effect.map(
-      Effect.mapError(store.keys, failed(prefix)),
+      asked(prefix, store.keys),
       (keys) => keys.filter((key) => key.startsWith(prefix)).toSorted()
     )
 
@@ -116,12 +121,18 @@ export const make = <A>(options: {
 
     const remove = (key: string): Effect.Effect<void, DeadLettersFailed> =>
       Effect.flatMap(learn, (facts) =>
-        Effect.flatMap(Effect.mapError(store.has(key), failed(key)), (isThere) => {
+        Effect.flatMap(asked(key, store.has(key)), (isThere) => {
           if (!isThere) return Effect.void
-          return Effect.map(Effect.mapError(store.remove(key), failed(key)), () => {
+          return Effect.map(asked(key, store.remove(key)), () => {
             facts.count--
           })
         }))
+
+    /** Until it is removed it is on its way: it is not to be fed once more meanwhile. */
+    const removeSettled = (key: string): Effect.Effect<void, DeadLettersFailed> =>
+      Effect.map(remove(key), () => {
+        revived.delete(key)
+      })
 
     const makeRoom: Effect.Effect<void, DeadLettersFailed | DeadLettersFull> = Effect.flatMap(learn, ({ count }) => {
       if (count < most) return Effect.void
@@ -157,7 +168,7 @@ export const make = <A>(options: {
         const key = again ?? `${prefix}${String(facts.next).padStart(12, "0")}`
         // Everything of a letter is text or a number, and the Schema says so.
         const text = yield* Effect.orDie(encode(letterOf(burial)))
-        yield* Effect.mapError(store.set(key, text), failed(key))
+        yield* asked(key, store.set(key, text))
         if (again === undefined) {
           facts.next++
           facts.count++
@@ -169,7 +180,7 @@ export const make = <A>(options: {
       })
 
     const perform = (job: Job<A>, pause: number): Effect.Effect<void> =>
-      Effect.suspend(() => job._tag === "Bury" ? bury(job.burial) : remove(job.key)).pipe(
+      Effect.suspend(() => job._tag === "Bury" ? bury(job.burial) : removeSettled(job.key)).pipe(
         Effect.tap(() =>
           Effect.sync(() => {
             lastError = undefined
@@ -201,7 +212,7 @@ export const make = <A>(options: {
     yield* Effect.forkScoped(turn)
 
     const read = (key: string): Effect.Effect<DeadLetter<A> | undefined, DeadLettersFailed> =>
-      Effect.flatMap(Effect.mapError(store.get(key), failed(key)), (text) => {
+      Effect.flatMap(asked(key, store.get(key)), (text) => {
         if (text === undefined) return Effect.succeed(undefined)
         const stored = decode(text)
         if (Result.isFailure(stored)) {
@@ -241,10 +252,7 @@ export const make = <A>(options: {
             attempts: letter.attempts,
             causes: letter.causes,
             letter: key,
-            settledUnsafe: () => {
-              push({ _tag: "Remove", key })
-              revived.delete(key)
-            }
+            settledUnsafe: () => push({ _tag: "Remove", key })
           }),
           (exit) =>
             Effect.sync(() => {
@@ -265,7 +273,7 @@ export const make = <A>(options: {
               continue
             }
             const letter = yield* read(key)
-            if (letter === undefined) {
+            if (letter === undefined || revived.has(key)) {
               continue
             }
             yield* redriveOne(letter, redriveOptions?.correct)
@@ -277,7 +285,7 @@ export const make = <A>(options: {
         Effect.gen(function*() {
           let count = 0
           for (const key of yield* chosen(keys)) {
-            if (revived.has(key) || !(yield* Effect.mapError(store.has(key), failed(key)))) {
+            if (revived.has(key) || !(yield* asked(key, store.has(key)))) {
               continue
             }
             yield* remove(key)
