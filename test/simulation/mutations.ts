@@ -1,6 +1,9 @@
 /**
  * Bugs that the simulator must find: each is planted in the source, alone, and must break a law within so many
  * histories.
+ *
+ * One that is rare says from which history on it is looked for, so that CI does not run thousands before. When a change
+ * makes other histories of the seeds, and one is missed, run it without its `from` and set that anew.
  */
 import type { FaultKind, Plan } from "./plan.ts"
 
@@ -12,7 +15,9 @@ export interface Mutation {
   readonly name: string
   /** The law that it breaks. Another may be seen to be broken first. */
   readonly law: number
-  /** In how many histories, from the first, it must be caught. */
+  /** The first history that is tried: those before are known not to find it. By default 1. */
+  readonly from?: number
+  /** In how many histories, `from` on, it must be caught. */
   readonly within: number
   /** Which of these are run: a rare bug is looked for where it may be. By default all. */
   readonly where?: (plan: Plan) => boolean
@@ -188,6 +193,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device admits again the last element that is repeated",
     law: 4,
+    from: 200,
     within: 500,
     edits: [[session, "Outstanding.beyond(known, frame.progress.accepted)", "Outstanding.beyond(known, 0)"], [
       host,
@@ -202,6 +208,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device has no lease",
     law: 4,
+    from: 900,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
@@ -213,6 +220,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device counts its lease from what it receives",
     law: 4,
+    from: 1700,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
     edits: [[
@@ -235,6 +243,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is in doubt is handed out unmarked",
     law: 4,
+    from: 2700,
     within: 20000,
     where: (plan) =>
       !isProcessed(plan) && plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 &&
@@ -251,6 +260,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a new session does not clear the device's queue",
     law: 4,
+    from: 700,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
@@ -262,6 +272,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is out at a removed device is given again before its lease has ended",
     law: 4,
+    from: 9500,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && plan.size === 1 && knows(plan, "remove device"),
     edits: [[remote, "isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0", "0"]]
@@ -302,6 +313,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a settlement of an older session counts",
     law: 5,
+    from: 4000,
     within: 20000,
     where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
     edits: [[
@@ -420,6 +432,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the feeder sends again one too few",
     law: 9,
+    from: 13200,
     within: 20000,
     where: (plan) => plan.delay >= 10 && plan.faults > 6 && plan.kinds.length < 8 && knows(plan, "reset"),
     edits: [[
@@ -431,6 +444,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a device whose lease has lapsed keeps its link",
     law: 9,
+    from: 8000,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device"),
     edits: [[hosted, "if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()", ""]]
@@ -464,6 +478,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "an interrupted take drops the batch that it collects",
     law: 11,
+    from: 400,
     within: 20000,
     where: (plan) => plan.size > 2 && plan.faults > 4 && plan.kinds.length < 7 && knows(plan, "interrupt loop"),
     edits: [[
