@@ -193,8 +193,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device admits again the last element that is repeated",
     law: 4,
-    from: 200,
-    within: 500,
+    from: 2800,
+    within: 2000,
     edits: [[session, "Outstanding.beyond(known, frame.progress.accepted)", "Outstanding.beyond(known, 0)"], [
       host,
       "if (last <= state.accepted) return",
@@ -208,7 +208,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device has no lease",
     law: 4,
-    from: 900,
+    from: 1100,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
@@ -220,7 +220,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device counts its lease from what it receives",
     law: 4,
-    from: 1700,
+    from: 11000,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
     edits: [[
@@ -232,6 +232,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the feeder takes back before the device lets go",
     law: 4,
+    from: 500,
     within: 20000,
     where: (plan) => knows(plan, "freeze device", "partition"),
     edits: [[
@@ -243,7 +244,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is in doubt is handed out unmarked",
     law: 4,
-    from: 2700,
+    from: 17000,
     within: 20000,
     where: (plan) =>
       !isProcessed(plan) && plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 &&
@@ -260,7 +261,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a new session does not clear the device's queue",
     law: 4,
-    from: 700,
+    from: 500,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
@@ -272,7 +273,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is out at a removed device is given again before its lease has ended",
     law: 4,
-    from: 9500,
+    from: 9300,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && plan.size === 1 && knows(plan, "remove device"),
     edits: [[remote, "isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0", "0"]]
@@ -313,7 +314,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a settlement of an older session counts",
     law: 5,
-    from: 4000,
+    from: 4700,
     within: 20000,
     where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
     edits: [[
@@ -478,7 +479,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "an interrupted take drops the batch that it collects",
     law: 11,
-    from: 400,
+    from: 600,
     within: 20000,
     where: (plan) => plan.size > 2 && plan.faults > 4 && plan.kinds.length < 7 && knows(plan, "interrupt loop"),
     edits: [[
