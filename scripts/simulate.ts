@@ -91,7 +91,9 @@ const mutate = Effect.fnUntraced(function*(options: { readonly json: boolean }) 
   const { caught, planted, results } = yield* Mutate.runMutations()
   for (const { caughtAt, isCaught, message, name } of results) {
     yield* Console.log(
-      `${name}: ${isCaught ? `caught by history ${caughtAt}: ${message.slice(0, 120)}` : "not caught"}`
+      `${name}: ${
+        isCaught ? `caught by history ${caughtAt}: ${message.slice(0, 120)}` : `not caught: ${message.slice(0, 120)}`
+      }`
     )
   }
   yield* Console.log(options.json ? JSON.stringify({ planted, caught }) : `${caught} of ${planted} planted bugs caught`)

@@ -19,6 +19,7 @@
 import type { Chunk } from "./BatchCodec.ts"
 import * as Outstanding from "./internal/outstanding.ts"
 import type { Item, Parcel } from "./internal/outstanding.ts"
+import { wrongReport } from "./internal/violations.ts"
 import type {
   Acknowledge,
   DeliveryMode,
@@ -126,9 +127,9 @@ export type Input<A> =
  * What a session asks its driver to do, in order.
  *
  * `Acknowledged`: the items are acknowledged as declared, for good. `GiveBack`: they were not, and are to be given again,
- * no sooner than `afterMillis`: a consumer gave them back, or they were `taken` back from the device. `Reclaimed`: the session was given
- * up; count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be
- * used.
+ * no sooner than `afterMillis`: a consumer gave them back, or they were `taken` back from the device. `Rejected`: one was
+ * refused for good, by a consumer, or by the device because it is `invalid` there. `Reclaimed`: the session was given up;
+ * count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be used.
  *
  * @category models
  * @since 0.1.0
@@ -501,34 +502,11 @@ const fresh = <A>(state: State<A>): State<A> => ({
 const absorb = <A>(state: State<A>, report: Progress, now: number): Step<A> => {
   const known = state.progress
   if (report.report <= known.report) return [state, []]
-  const wrong = wrongReport(state, report)
+  const wrong = wrongReport(report, known, state.sent, state.config.acknowledge)
   if (wrong !== undefined) return fail(state, "invalid", `progress.${wrong}`)
   const fenced = state.fenced + Math.max(0, (report.fenced ?? 0) - (known.fenced ?? 0))
   const heard = countAccepted({ ...state, progress: report, heardAt: now, fenced })
   return state.config.acknowledge === "accepted" ? acceptedUpTo(heard, known) : settledUpTo(heard)
-}
-
-/** The field of a report that no device sends so, and why. */
-const wrongReport = <A>(state: State<A>, report: Progress): string | undefined => {
-  const known = state.progress
-  const { above, accepted, carried, delivered, settled } = report
-  if (accepted > state.sent) return `accepted: it is ${accepted}, but ${state.sent} were sent`
-  if (delivered > accepted) return `delivered: it is ${delivered}, but ${accepted} were accepted`
-  if (settled > delivered) return `settled: it is ${settled}, but ${delivered} were handed out`
-  if (delivered < known.delivered) return `delivered: it is ${delivered}, but was ${known.delivered}`
-  if (settled < known.settled) return `settled: it is ${settled}, but was ${known.settled}`
-  if (state.config.acknowledge === "accepted") {
-    if (accepted < known.accepted) return `accepted: it is ${accepted}, but was ${known.accepted}`
-    if (carried > known.carried) return `carried: it is ${carried}, but ${known.carried} were kept`
-  }
-  let last = settled
-  for (const [i, { count, from }] of above.entries()) {
-    if (from <= last) return `above[${i}].from: it is ${from}, but ${last} is told of before it`
-    if (count < 1) return `above[${i}].count: it is 0`
-    last = from + count - 1
-    if (last > accepted) return `above[${i}].count: it settles sequence ${last}, but ${accepted} were accepted`
-  }
-  return undefined
 }
 
 const acknowledged = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Output<A>> =>

@@ -8,6 +8,8 @@
  *
  * @since 0.1.0
  */
+import * as Settled from "./internal/settled.ts"
+import { wrongHello } from "./internal/violations.ts"
 import type {
   Acknowledge,
   Batch,
@@ -18,7 +20,7 @@ import type {
   RefusedReason,
   Result
 } from "./RemoteDevices.ts"
-import { done, versions } from "./RemoteDevices.ts"
+import { versions } from "./RemoteDevices.ts"
 
 /**
  * The place of one accepted element in its session. The element itself waits in the device's queue, beside this.
@@ -41,16 +43,6 @@ interface Sent {
   readonly report: number
   readonly at: number
   readonly accepted: number
-}
-
-/**
- * A settled sequence that the watermark has not passed, the first report that told of it, and, if it was refused before it
- * was queued, the bytes it counts.
- */
-interface Settled {
-  readonly result: Result
-  readonly report: number
-  readonly refusedBytes: number
 }
 
 /**
@@ -90,7 +82,7 @@ export interface State {
     { readonly incarnation: number; readonly session: number; readonly confirmed: number }
   >
   readonly settled: number
-  readonly above: ReadonlyMap<number, Settled>
+  readonly above: Settled.Settled
   readonly report: number
   readonly sent: ReadonlyArray<Sent>
   /** How much the feeder is known to know is accepted, and until when the device may hand out. */
@@ -276,19 +268,13 @@ export const lapse = (state: State): State => ({
   ...state,
   accepted: state.delivered,
   // What was refused beyond comes again as well, and counts then.
-  acceptedBytes: state.deliveredBytes - refusedBeyond(state),
+  acceptedBytes: state.deliveredBytes - Settled.refusedBeyond(state.above, state.delivered),
   lapsedOn: state.link,
   excessBytes: 0,
   epoch: state.epoch + 1
 })
 
 const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place): number => Math.max(0, excessBytes - excess)
-
-const refusedBeyond = ({ above, delivered }: State): number => {
-  let bytes = 0
-  for (const [sequence, { refusedBytes }] of above) if (sequence > delivered) bytes += refusedBytes
-  return bytes
-}
 
 /**
  * Takes back that elements were accepted, from the place of the first of a batch on: the queue has not admitted them.
@@ -448,18 +434,6 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   return [welcomed, outputs]
 }
 
-/** The field of a Hello that no feeder sends so, and why; what is older than what is known has its own refusal. */
-const wrongHello = (frame: Hello, version: number): readonly [string, string] | undefined => {
-  const { acknowledge, delivery = "atLeastOnce", keepTo, leaseMillis, session } = frame
-  if (version < 2 && delivery !== "atLeastOnce") return ["Hello.delivery", `version ${version} knows no ${delivery}`]
-  if (leaseMillis < 1) return ["Hello.leaseMillis", "it is 0"]
-  if (session < 1) return ["Hello.session", "it is 0"]
-  if (keepTo > 0 && acknowledge === "processed") {
-    return ["Hello.keepTo", `it is ${keepTo}, but what is to be processed is not kept`]
-  }
-  return undefined
-}
-
 /** How much was settled after the feeder had taken it back, though the next session had not begun here yet. */
 const tooLate = (state: State, { session, settled }: Hello): number =>
   settled === undefined || session !== state.session + 1 ? 0 : Math.max(0, settledCount(state) - settled)
@@ -515,18 +489,7 @@ const hear = (state: State, heard: number): State => {
     confirmed: Math.max(state.confirmed, echoed.accepted),
     leaseUntil: Math.max(state.leaseUntil, echoed.at + state.leaseMillis)
   }
-  return passed({ ...next, settled: advance(next, above, echoed.report) })
-}
-
-/** Moves the watermark over what is done, and over other results once the feeder has heard of them. */
-const advance = ({ accepted, settled }: State, above: Map<number, Settled>, heard: number): number => {
-  let watermark = settled
-  while (watermark < accepted) {
-    const next = above.get(watermark + 1)
-    if (next === undefined || (next.result._tag !== "Done" && (next.report === 0 || next.report > heard))) break
-    above.delete(++watermark)
-  }
-  return watermark
+  return passed({ ...next, settled: Settled.advance(next, above, echoed.report) })
 }
 
 /**
@@ -621,7 +584,7 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
       above.set(sequence, { result, report: 0, refusedBytes })
     }
   }
-  return [passed({ ...state, above, settled: advance(state, above, 0) }), []]
+  return [passed({ ...state, above, settled: Settled.advance(state, above, 0) }), []]
 }
 
 /** What was refused before it was queued is passed when all before it is settled. */
@@ -637,11 +600,7 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
   )
-  const [told, toldTo] = ranges(state)
-  const above = new Map<number, Settled>()
-  for (const [sequence, settled] of state.above) {
-    above.set(sequence, settled.report === 0 && sequence <= toldTo ? { ...settled, report: number } : settled)
-  }
+  const [told, above] = Settled.tell(state, number)
   const next: State = {
     ...state,
     report: number,
@@ -670,33 +629,3 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     ended: hasEnded(next)
   }]
 }
-
-/** Most that one report tells: ranges, and characters of causes. What is beyond is told once this is known. */
-const toldRanges = 4096
-const toldText = 524_288
-
-/**
- * What is settled above the watermark, and up to which sequence it is told. What was refused, and was let go of with the
- * rest, is told when it has come again.
- */
-const ranges = ({ above, accepted }: State): readonly [Progress["above"], toldTo: number] => {
-  const all: Array<{ from: number; count: number; result: Result }> = []
-  let text = 0
-  for (const sequence of [...above.keys()].toSorted((a, b) => a - b)) {
-    if (sequence > accepted) break
-    const result = above.get(sequence)?.result ?? done
-    const last = all.at(-1)
-    if (last !== undefined && last.from + last.count === sequence && sameResult(last.result, result)) last.count++
-    else {
-      text += result._tag === "Done" ? 0 : result.cause.length
-      if (all.length === toldRanges || (text > toldText && all.length > 0)) return [all, sequence - 1]
-      all.push({ from: sequence, count: 1, result })
-    }
-  }
-  return [all, accepted]
-}
-
-const sameResult = (a: Result, b: Result): boolean =>
-  a === b || (a._tag === "Done" && b._tag === "Done") ||
-  (a._tag === "Retry" && b._tag === "Retry" && a.afterMillis === b.afterMillis && a.cause === b.cause) ||
-  (a._tag === "Reject" && b._tag === "Reject" && a.cause === b.cause && a.invalid === b.invalid)

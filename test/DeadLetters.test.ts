@@ -12,16 +12,16 @@ const AtMostOnce = Feed.make("once", { element: Schema.Int, capacity: 4, deliver
 const inMemory = Effect.provide(MemoryDevices.layer({ feeds: [Numbers, AtMostOnce] }), { local: true })
 const device = replica(0)
 
-/** A store of its own, whose writes fail while a switch is on. */
+/** A store of its own, whose writes fail, or die, while a switch is on. */
 const makeStore = Effect.gen(function*() {
   const context = yield* Layer.build(Layer.fresh(KeyValueStore.layerMemory))
   const real = yield* Effect.provideContext(KeyValueStore.KeyValueStore, context)
-  const state = { isFull: false, writes: 0 }
+  const state = { isFull: false, isBroken: false }
   const store: KeyValueStore.KeyValueStore = {
     ...real,
     set: (key, value) =>
       Effect.suspend(() => {
-        state.writes++
+        if (state.isBroken) return Effect.die(new Error("no such method"))
         return state.isFull
           ? Effect.fail(new KeyValueStore.KeyValueStoreError({ method: "set", key, message: "no space left" }))
           : real.set(key, value)
@@ -315,6 +315,19 @@ describe("dead letters", () => {
       const counts = yield* Effect.forEach([a, ...others], ({ deadLetters }) =>
         deadLetters.list)
       assert.deepStrictEqual(counts.map((letters) => letters.length), [1, 0, 0])
+    }).pipe(inMemory))
+
+  it.effect("a store that dies is tried again like one that fails", () =>
+    Effect.gen(function*() {
+      const { state, store } = yield* makeStore
+      state.isBroken = true
+      const { feeder, run } = yield* start(Numbers, [1], { store })
+      yield* Effect.forkChild(Numbers.forEach(() => Effect.fail(Feed.reject("no"))))
+      yield* settled
+      assert.include((yield* feeder.status).deadLetters.lastError, "no such method")
+      state.isBroken = false
+      yield* pass(1000)
+      Ledgers.assertCounts(yield* Fiber.join(run), { generated: 1, delivered: 0, dead: 1 })
     }).pipe(inMemory))
 
   it.effect("a store that is full loses nothing: they wait, and the feed ends when they are kept", () =>

@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import * as BatchCodec from "effect-feeder/BatchCodec"
 import * as FeedSession from "effect-feeder/FeedSession"
 import type { Acknowledge, DeviceFrame, FeederFrame, Progress, Welcome } from "effect-feeder/RemoteDevices"
+import { noProgress } from "./fixtures/progress.ts"
 import { only } from "./only.ts"
 
 const codec = BatchCodec.make(Schema.String)
@@ -21,14 +22,9 @@ const make = (acknowledge: Acknowledge = "processed") =>
   })
 
 const progress = (facts: Partial<Progress> & { readonly report: number }): Progress => ({
-  accepted: 0,
-  delivered: 0,
-  carried: 0,
-  settled: 0,
-  above: [],
+  ...noProgress,
   creditTo: 10,
   creditBytesTo: 1000,
-  ended: false,
   ...facts
 })
 

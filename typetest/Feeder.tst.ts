@@ -1,5 +1,6 @@
 import { type Cause, Context, Effect, Schema, Stream } from "effect"
 import { Feed, Feeder, type Ledger, type RemoteDevices, ResumableSource, Tensor } from "effect-feeder"
+import * as Signals from "effect-feeder/layers/Signals"
 import { describe, expect, it } from "tstyche"
 
 const Digits = Feed.make("digits", {
@@ -31,6 +32,9 @@ describe("Feeder.run", () => {
     const source = ResumableSource.make("digits", { read })
     expect(source).type.toBe<ResumableSource.ResumableSource<typeof digit, ReadFailed, Files>>()
     expect(Feeder.run(Digits, { source, devices: [] })).type.toBe<
+      Effect.Effect<Ledger.Ledger, Feeder.FeedError | ReadFailed, RemoteDevices.RemoteDevices | Files>
+    >()
+    expect(Signals.run(Digits, { source, devices: [] })).type.toBe<
       Effect.Effect<Ledger.Ledger, Feeder.FeedError | ReadFailed, RemoteDevices.RemoteDevices | Files>
     >()
     const labels = ResumableSource.fromIterable("labels", [1, 2])

@@ -11,7 +11,6 @@ export type Content = Pick<Checkpoint, "splits" | "devices" | "leaseMillis">
 
 /** The checkpoints of one life: see the module. */
 export interface CheckpointStore {
-  readonly key: string
   /** What the life before has left, if there was one. */
   readonly inherited: Checkpoint | undefined
   /** The last checkpoint that this life is known to have written. */
@@ -68,7 +67,7 @@ export const open = (options: {
           (failed) => Effect.logWarning(failed.message)
         )
       }
-      return { key, inherited, written: () => written, write }
+      return { inherited, written: () => written, write }
     }).pipe(
       Effect.catchIf(
         (failed) => failed.why === "taken over" && attempts > 1,

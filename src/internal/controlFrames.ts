@@ -13,7 +13,7 @@ import { malformed } from "./malformedFrame.ts"
  * Most bytes of a control frame from a device, whose reports list results. JSON takes many times its length when it is
  * read, so this is much less than what a batch may take. What a feeder sends is limited by the host, before it is cut.
  */
-export const deviceControlBytes = 8 * 1024 * 1024
+const deviceControlBytes = 8 * 1024 * 1024
 
 const encodeText = new TextEncoder()
 

@@ -102,7 +102,12 @@ export const make = <A>(options: {
       idle.closeUnsafe()
     }
 
-    const failed = (key: string) => (cause: unknown) => new DeadLettersFailed({ feed, key, cause })
+    /** What the store is asked. One that dies is tried again like one that fails. */
+    const asked = <B>(key: string, question: Effect.Effect<B, unknown>): Effect.Effect<B, DeadLettersFailed> =>
+      question.pipe(
+        Effect.catchDefect(Effect.fail),
+        Effect.mapError((cause) => new DeadLettersFailed({ feed, key, cause }))
+      )
 
     /** Letters are numbered in the order in which they became such. */
     const number = (key: string): number | undefined => {
@@ -111,7 +116,7 @@ export const make = <A>(options: {
     }
 
     const keysOf = Effect.map(
-      Effect.mapError(store.keys, failed(prefix)),
+      asked(prefix, store.keys),
       (keys) => keys.filter((key) => key.startsWith(prefix) && number(key) !== undefined).toSorted()
     )
 
@@ -123,11 +128,12 @@ export const make = <A>(options: {
 
     const remove = (key: string): Effect.Effect<void, DeadLettersFailed> =>
       Effect.flatMap(learn, (facts) =>
-        Effect.flatMap(Effect.mapError(store.has(key), failed(key)), (isThere) =>
-          Effect.map(isThere ? Effect.mapError(store.remove(key), failed(key)) : Effect.void, () => {
+        Effect.flatMap(asked(key, store.has(key)), (isThere) =>
+          Effect.map(isThere ? asked(key, store.remove(key)) : Effect.void, () => {
             if (isThere) {
               facts.count--
             }
+            // Until it is removed it is on its way: it is not to be fed once more meanwhile.
             revived.delete(key)
           })))
 
@@ -170,7 +176,7 @@ export const make = <A>(options: {
         const key = `${prefix}${String(facts.next).padStart(12, "0")}${suffix}`
         // Everything of a letter is text or a number, and the Schema says so.
         const text = yield* Effect.orDie(encode(letterOf(burial)))
-        yield* Effect.mapError(store.set(key, text), failed(key))
+        yield* asked(key, store.set(key, text))
         facts.next++
         facts.count++
         if (isDropped(burial.reason) && Number.isFinite(most)) dropped.push(key)
@@ -213,7 +219,7 @@ export const make = <A>(options: {
     yield* Effect.forkScoped(turn)
 
     const read = (key: string): Effect.Effect<DeadLetter<A> | undefined, DeadLettersFailed> =>
-      Effect.flatMap(Effect.mapError(store.get(key), failed(key)), (text) => {
+      Effect.flatMap(asked(key, store.get(key)), (text) => {
         if (text === undefined) return Effect.succeed(undefined)
         const stored = decode(text)
         if (Result.isFailure(stored)) {
@@ -253,9 +259,7 @@ export const make = <A>(options: {
             attempts: letter.attempts,
             causes: letter.causes,
             letter: key,
-            settledUnsafe: () => {
-              push({ _tag: "Remove", key })
-            }
+            settledUnsafe: () => push({ _tag: "Remove", key })
           }),
           (exit) =>
             Effect.sync(() => {
@@ -277,7 +281,7 @@ export const make = <A>(options: {
               continue
             }
             const letter = yield* read(key)
-            if (letter === undefined) {
+            if (letter === undefined || revived.has(key)) {
               continue
             }
             yield* redriveOne(letter, redriveOptions?.correct)
@@ -289,7 +293,7 @@ export const make = <A>(options: {
         Effect.gen(function*() {
           let count = 0
           for (const key of yield* chosen(keys)) {
-            if (revived.has(key) || !(yield* Effect.mapError(store.has(key), failed(key)))) {
+            if (revived.has(key) || !(yield* asked(key, store.has(key)))) {
               continue
             }
             yield* remove(key)

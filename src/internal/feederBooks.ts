@@ -4,7 +4,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
 import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import type * as Scope from "effect/Scope"
 import type * as Coordinator from "../actors/Coordinator.ts"
@@ -16,28 +15,16 @@ import * as FeedQueue from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import * as Ledger from "../Ledger.ts"
 import type { DeliveryMode } from "../RemoteDevices.ts"
+import * as BackOff from "./backOff.ts"
+import * as Changes from "./changes.ts"
 import type { Box, Burial, Revived } from "./deadLetterBox.ts"
 import * as DeadLetterBox from "./deadLetterBox.ts"
 import { isDropped } from "./deadLetterBox.ts"
+import * as Account from "./feederAccount.ts"
+import type { DeviceStatus } from "./feederAccount.ts"
 import type { FeedErrorReason } from "./feedError.ts"
 import { FeedError } from "./feedError.ts"
-import * as Ranges from "./ranges.ts"
 import type { Restarts } from "./restarts.ts"
-
-/**
- * One device, as its feeder sees it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DeviceStatus extends Ledger.DeviceLedger {
-  readonly phase: FeedSession.Phase
-  /** The device's incarnation, once it has answered. */
-  readonly incarnation: string | undefined
-  readonly session: number
-  readonly failures: number
-  readonly lastFailure: string | undefined
-}
 
 /** An element in the local queue. Its ordinal is -1 until it first leaves. */
 export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal"> {
@@ -76,18 +63,6 @@ export interface Dead {
   readonly cause: string
 }
 
-/** How long an element that a consumer gave back waits at least: so long the first time, twice as long each time. */
-export interface BackOff {
-  readonly initial: number
-  readonly most: number
-}
-
-/** Elements that wait for their time. */
-interface Waiting<A> {
-  readonly due: number
-  readonly items: ReadonlyArray<FeedSession.Item<A>>
-}
-
 /** The books: see the module. The members that end in `Unsafe` act at once. */
 export interface Books<A> {
   readonly queue: FeedQueue.FeedQueue<Slot<A>>
@@ -123,8 +98,10 @@ export interface Books<A> {
   readonly dead: () => ReadonlyArray<Dead>
   /** Resumes fibers, which run at once: only to be called when the books are in order. */
   readonly changedUnsafe: () => void
-  /** A latch that opens at every change, while the scope is open. */
-  readonly watch: Effect.Effect<Latch.Latch, never, Scope.Scope>
+  /** A latch that opens at every change, while the scope is open. It is open at first. */
+  readonly watch: Changes.Changes["watch"]
+  /** Waits for the change after which something is so. */
+  readonly until: Changes.Changes["until"]
 }
 
 /** The books of a new feeder. */
@@ -134,7 +111,7 @@ export const make = <A>(options: {
   readonly feeder: string
   readonly delivery: DeliveryMode
   readonly maxAttempts: number
-  readonly backOff: BackOff
+  readonly backOff: BackOff.Millis
   readonly ordinals: boolean
   readonly codec: BatchCodec<A, unknown>
   readonly store: KeyValueStore.KeyValueStore
@@ -146,8 +123,6 @@ export const make = <A>(options: {
 }): Effect.Effect<Books<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
-    const scope = yield* Effect.scope
-    const context = yield* Effect.context<never>()
     let nextOrdinal = 0
     /** Elements with an ordinal that are in the queue again; that left it and are in the hands of this feeder. */
     let returned = 0
@@ -155,18 +130,13 @@ export const make = <A>(options: {
     let taken = 0
     let dead = 0
     let dropped = 0
-    const ordinals = options.ordinals
-      ? { acknowledged: Ranges.make(), dead: Ranges.make(), dropped: Ranges.make() }
-      : undefined
-    /** Given back, waiting for their time. */
-    let delayed = 0
-    const waiting = new Set<Waiting<A>>()
+    const ordinals = options.ordinals ? Account.settledOrdinals() : undefined
     /** Elements came back, and the remote feeds do not know yet. */
     let hasReturned = false
     const lastDead: Array<Dead> = []
     /** So many may wait for their time, or for the store of the dead letters; beyond that no more are fed. */
     const mostWaiting = Math.max(1024, options.capacity * 4)
-    const watchers = new Set<Latch.Latch>()
+    const changes = Changes.make()
     const remotes = new Map<string, Remote<A>>()
     const removed = new Map<string, RemoteFeed.RemoteFeed<A>>()
 
@@ -179,7 +149,7 @@ export const make = <A>(options: {
         for (const { feed } of remotes.values()) feed.wakeUnsafe()
       }
       box.wakeUnsafe()
-      for (const latch of watchers) latch.openUnsafe()
+      changes.tellUnsafe()
     }
 
     /** An element leaves the queue: for the first time, or again. */
@@ -226,14 +196,12 @@ export const make = <A>(options: {
 
     /** Waits until the queue has room. */
     const room: Effect.Effect<void, FeedEnded> = Effect.suspend(() =>
-      Effect.scoped(Effect.gen(function*() {
-        const changed = yield* books.watch
-        while (queue.heldUnsafe() >= options.capacity && !books.hasEnded) {
-          yield* changed.await
-          changed.closeUnsafe()
-        }
-        if (books.hasEnded) return yield* new FeedEnded({ feed: options.feed, feeder: options.feeder })
-      }))
+      Effect.andThen(
+        books.until(() => queue.heldUnsafe() < options.capacity || books.hasEnded),
+        Effect.suspend(() =>
+          books.hasEnded ? Effect.fail(new FeedEnded({ feed: options.feed, feeder: options.feeder })) : Effect.void
+        )
+      )
     )
 
     const revive = ({ attempts, causes, element, id, letter, settledUnsafe }: Revived<A>) =>
@@ -277,44 +245,33 @@ export const make = <A>(options: {
         return false
       })
 
-    /** What has waited for long enough, in order: this group, and all others whose time has come. */
-    const releaseUnsafe = (ripe: Waiting<A>) => {
-      if (!waiting.has(ripe)) return
-      const now = owner.now()
-      const items: Array<FeedSession.Item<A>> = []
-      for (const group of waiting) {
-        if (group !== ripe && group.due > now) continue
-        waiting.delete(group)
-        items.push(...group.items)
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+    const backOff = yield* BackOff.make<A>({
+      millis: options.backOff,
+      now,
+      onDue: (items) => {
+        inHand += items.length
+        putBackUnsafe(items)
+        changedUnsafe()
       }
-      delayed -= items.length
-      inHand += items.length
-      putBackUnsafe(items.toSorted((a, b) => a.ordinal - b.ordinal))
-      changedUnsafe()
-    }
+    })
 
     const againAfter = (items: ReadonlyArray<FeedSession.Item<A>>, millis: number) => {
       if (millis === 0) {
         inHand += items.length
         return putBackUnsafe(items)
       }
-      delayed += items.length
-      const group: Waiting<A> = { due: owner.now() + millis, items }
-      waiting.add(group)
-      Effect.runForkWith(context)(
-        Effect.andThen(Effect.sleep(millis), Effect.sync(() => releaseUnsafe(group))).pipe(Effect.forkIn(scope))
-      )
+      backOff.waitUnsafe(items, millis)
     }
-
-    const backOffOf = (item: FeedSession.Item<A>): number =>
-      Math.min(options.backOff.most, options.backOff.initial * 2 ** (item.attempt - (item.since ?? 1) - 1))
 
     const owner: RemoteFeed.Owner<A> = {
       queue,
-      now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
+      now,
       changedUnsafe,
       canFeed: () =>
-        books.fatal === undefined && !books.isDraining && delayed < mostWaiting && box.pending() < mostWaiting,
+        books.fatal === undefined && !books.isDraining && backOff.waiting() < mostWaiting &&
+        box.pending() < mostWaiting,
       failUnsafe: (reason) => books.failUnsafe(reason),
       putBackUnsafe,
       acknowledgedUnsafe,
@@ -325,7 +282,7 @@ export const make = <A>(options: {
       givenBackUnsafe: (device, items, afterMillis) => {
         const byDelay = Map.groupBy(
           givenAgain(device, items),
-          (item) => Math.max(afterMillis, backOffOf(item))
+          (item) => Math.max(afterMillis, backOff.millisOf(item))
         )
         for (const [millis, group] of byDelay) againAfter(group, millis)
       },
@@ -333,30 +290,6 @@ export const make = <A>(options: {
         const again = givenAgain(device, items)
         if (again.length > 0) againAfter(again, afterMillis)
       }
-    }
-
-    const deviceLedger = (device: string, state: FeedSession.State<A>): Ledger.DeviceLedger => ({
-      device,
-      leased: FeedSession.leased(state),
-      inDoubt: FeedSession.inDoubt(state),
-      held: FeedSession.held(state),
-      heldByDead: state.heldByDead,
-      accepted: state.accepted,
-      delivered: state.delivered,
-      redelivered: state.redelivered,
-      dead: state.dead,
-      fenced: state.fenced
-    })
-
-    const ordinalsOf = (settled: NonNullable<typeof ordinals>): Ledger.Ordinals => {
-      const leased = Ranges.of(everyFeed().flatMap((feed) => FeedSession.leasedOrdinals(feed.state())))
-      const classes = {
-        leased,
-        acknowledged: settled.acknowledged.toArray(),
-        dead: settled.dead.toArray(),
-        dropped: settled.dropped.toArray()
-      }
-      return { queued: Ranges.between(nextOrdinal, Object.values(classes).flat()), ...classes }
     }
 
     const everyFeed = () => [...[...remotes.values()].map(({ feed }) => feed), ...removed.values()]
@@ -397,42 +330,24 @@ export const make = <A>(options: {
         changedUnsafe()
       },
       box,
-      isAllOut: () => queue.heldUnsafe() + inHand + delayed + box.pending() === 0,
+      isAllOut: () => queue.heldUnsafe() + inHand + backOff.waiting() + box.pending() === 0,
       isAllAcknowledged: () => everyFeed().every((feed) => FeedSession.leased(feed.state()) === 0),
       hasFed: () => taken > 0 || everyFeed().some((feed) => feed.state().accepted > 0),
       ledger: () =>
         Ledger.make({
           generated: nextOrdinal + queue.heldUnsafe() - returned,
-          queued: queue.heldUnsafe() + inHand + delayed + box.pending(),
+          queued: queue.heldUnsafe() + inHand + backOff.waiting() + box.pending(),
           taken,
           dead,
           dropped,
-          ordinals: ordinals === undefined ? undefined : ordinalsOf(ordinals),
-          devices: everyFeed().map((feed) => deviceLedger(feed.device, feed.state()))
+          ordinals: ordinals === undefined ? undefined : Account.ordinals(nextOrdinal, ordinals, everyFeed()),
+          devices: everyFeed().map((feed) => Account.deviceLedger(feed.device, feed.state()))
         }),
-      devices: () =>
-        [...remotes].map(([device, { feed }]) => {
-          const state = feed.state()
-          const { count, last } = feed.failures()
-          return {
-            ...deviceLedger(device, state),
-            phase: state.phase,
-            incarnation: state.device,
-            session: state.session,
-            failures: count,
-            lastFailure: last?.message
-          }
-        }),
+      devices: () => [...remotes].map(([device, { feed }]) => Account.deviceStatus(device, feed)),
       dead: () => [...lastDead],
       changedUnsafe,
-      watch: Effect.acquireRelease(
-        Effect.sync(() => {
-          const latch = Latch.makeUnsafe(true)
-          watchers.add(latch)
-          return latch
-        }),
-        (latch) => Effect.sync(() => watchers.delete(latch))
-      )
+      watch: changes.watch,
+      until: changes.until
     }
     return books
   })

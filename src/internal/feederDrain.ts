@@ -69,10 +69,7 @@ export const drain = <A>(options: {
       yield* Fiber.interrupt(timer)
       yield* stop
       const drained = account()
-      while (!isOver()) {
-        yield* changed.await
-        changed.closeUnsafe()
-      }
+      yield* books.until(isOver)
       return drained
     })).pipe(Effect.onInterrupt(() => stop))
   })

@@ -56,13 +56,7 @@ export const make = <A>(options: {
   let over = Deferred.makeUnsafe<void, unknown>()
 
   /** Also what is taken of a feeder that does not run was fed. */
-  const fed = Effect.scoped(Effect.gen(function*() {
-    const changed = yield* books.watch
-    while (!books.hasFed()) {
-      yield* changed.await
-      changed.closeUnsafe()
-    }
-  }))
+  const fed = books.until(books.hasFed)
 
   const areSourcesDone = () => runners.every((runner) => runner.isDone())
   const isAllOut = () => areSourcesDone() && books.isAllOut()

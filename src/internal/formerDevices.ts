@@ -38,13 +38,7 @@ export const make = <A>(options: {
     return devices
   }
 
-  const answered = Effect.scoped(Effect.gen(function*() {
-    const changed = yield* books.watch
-    while (names().length > 0) {
-      yield* changed.await
-      changed.closeUnsafe()
-    }
-  }))
+  const answered = books.until(() => names().length === 0)
 
   return {
     names,

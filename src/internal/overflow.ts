@@ -34,13 +34,7 @@ export const make = <A>({ books, policy }: {
     return [slots.slice(first), [...oldest, ...slots.slice(0, first)]]
   }
 
-  const dropsWritten = Effect.scoped(Effect.gen(function*() {
-    const changed = yield* books.watch
-    while (books.box.pending() >= mostPending) {
-      yield* changed.await
-      changed.closeUnsafe()
-    }
-  }))
+  const dropsWritten = books.until(() => books.box.pending() < mostPending)
 
   return (slots, onAdmit) =>
     Effect.suspend(() => {

@@ -1,5 +1,5 @@
 /**
- * The signals that end a process, as all of it that listens is told of them.
+ * The signals that end a process: who listens, and what is done when it is told to go.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -32,3 +32,22 @@ export const listen = (listener: Listener): Effect.Effect<void, never, Scope.Sco
         process.off("SIGINT", tell)
       })
   ))
+
+/**
+ * What is done when the process is told to go, while the scope is open: at the first signal `gently` if it is SIGTERM, at
+ * SIGINT and at any signal after the first `atOnce`. What the program's runtime then interrupts may look whether it is to
+ * go gently, since `gently` has begun by then.
+ */
+export const onSigterm = (options: {
+  readonly gently: Effect.Effect<unknown>
+  readonly atOnce: Effect.Effect<unknown>
+}): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.contextWith((context) => {
+    const runFork = Effect.runForkWith(context)
+    let isTold = false
+    return listen((signal) => {
+      const isFirst = !isTold && signal === "SIGTERM"
+      isTold = true
+      runFork(isFirst ? options.gently : options.atOnce)
+    })
+  })

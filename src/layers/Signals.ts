@@ -17,10 +17,10 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Feeder from "../actors/Feeder.ts"
-import type { Source, SourceError, SourceServices } from "../actors/QueueRunner.ts"
+import type { SourceError, SourceServices } from "../actors/QueueRunner.ts"
 import type * as DeviceSpec from "../DeviceSpec.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
-import { onSigterm } from "../internal/signals.ts"
+import { onSigterm } from "../internal/processSignals.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { Acknowledge, DeliveryMode, RemoteDevices } from "../RemoteDevices.ts"
 
@@ -121,7 +121,7 @@ export const run = <
   Name extends string,
   S extends ElementSchema,
   Ack extends Acknowledge,
-  Src extends Source<S["Type"], unknown, unknown>
+  Src extends Feeder.ElementSource<S["Type"], unknown, unknown>
 >(
   feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options & Feeder.Options & {

@@ -219,6 +219,14 @@ describe("feeding, status and changes", () => {
       yield* feeder.feeding
     }))
 
+  it.effect("numbers that make no sense are a defect that says so", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Feeder.make(Numbers, { maxAttempts: Number.NaN }))
+      assert.match(String(exit), /Feeder.make: maxAttempts must be a positive integer, got NaN/)
+      const other = yield* Effect.exit(Feeder.make(Numbers, { maxDeadLetters: -1 }))
+      assert.match(String(other), /maxDeadLetters must be a natural number or Infinity, got -1/)
+    }))
+
   it.effect("the status tells of devices, and of what was rejected", () =>
     Effect.gen(function*() {
       yield* Effect.forkChild(

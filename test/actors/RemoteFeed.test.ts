@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Queue, Schema, Stream } from "effect"
 import { FailureTolerator, Feed, Feeder, RemoteDevices } from "effect-feeder"
 import { TestClock } from "effect/testing"
+import { noProgress } from "../fixtures/progress.ts"
 import { pass, range, settled } from "../network.ts"
 
 const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 8 })
@@ -49,18 +50,6 @@ const stage = Effect.sync(() => {
   return { peers, opening, on: Effect.provideService(RemoteDevices.RemoteDevices, service) }
 })
 
-const nothing: RemoteDevices.Progress = {
-  report: 1,
-  accepted: 0,
-  delivered: 0,
-  carried: 0,
-  settled: 0,
-  above: [],
-  creditTo: 0,
-  creditBytesTo: 0,
-  ended: false
-}
-
 const welcome = (
   progress: Partial<RemoteDevices.Progress>,
   options: Partial<RemoteDevices.Welcome> = {}
@@ -71,13 +60,13 @@ const welcome = (
   durable: false,
   capacity: 8,
   limits: { frameBytes: 1e6, elements: 1e6 },
-  progress: { ...nothing, creditBytesTo: 1e6, ...progress },
+  progress: { ...noProgress, creditBytesTo: 1e6, ...progress },
   ...options
 })
 
 const report = (progress: Partial<RemoteDevices.Progress>): RemoteDevices.DeviceFrame => ({
   _tag: "Progress",
-  progress: { ...nothing, creditBytesTo: 1e6, ...progress }
+  progress: { ...noProgress, creditBytesTo: 1e6, ...progress }
 })
 
 /** The elements a peer was sent, in order. */

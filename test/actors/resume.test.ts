@@ -6,6 +6,7 @@ import { FaultyDevices } from "effect-feeder/testing"
 import { KeyValueStore } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { LeastMargin } from "../../src/internal/resuming.ts"
+import { noProgress } from "../fixtures/progress.ts"
 import { host, Numbers, onNetwork, pass, passUntil, range, recorder, replica, tolerate } from "../network.ts"
 
 // -----------------------------------------------------------------------------
@@ -808,15 +809,5 @@ const welcome: RemoteDevices.Welcome = {
   durable: false,
   capacity: 10,
   limits: { frameBytes: 1000, elements: 100 },
-  progress: {
-    report: 1,
-    accepted: 0,
-    delivered: 0,
-    carried: 0,
-    settled: 0,
-    above: [],
-    creditTo: 10,
-    creditBytesTo: 1000,
-    ended: false
-  }
+  progress: { ...noProgress, creditTo: 10, creditBytesTo: 1000 }
 }

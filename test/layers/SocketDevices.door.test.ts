@@ -12,6 +12,7 @@ import * as Tls from "node:tls"
 import { inspect } from "node:util"
 import { encodeFeederFrame } from "../../src/internal/frames.ts"
 import { dial, freePort, until } from "../fixtures/processes.ts"
+import { noProgress } from "../fixtures/progress.ts"
 
 const Numbers = Feed.make("numbers", { element: Schema.Int, capacity: 64 })
 const Words = Feed.make("words", { element: Schema.String, capacity: 64 })
@@ -641,15 +642,9 @@ describe("limits, while an honest feed goes on", () => {
 describe("a device that does not keep to the protocol", () => {
   const control = (json: unknown) => frame(0, Buffer.from(JSON.stringify(json)))
   const progress = (facts: Record<string, unknown>) => ({
-    report: 1,
-    accepted: 0,
-    delivered: 0,
-    carried: 0,
-    settled: 0,
-    above: [],
+    ...noProgress,
     creditTo: 10,
     creditBytesTo: 1e6,
-    ended: false,
     ...facts
   })
   const welcome = (facts: Record<string, unknown> = {}, some: Record<string, unknown> = {}) =>

@@ -12,6 +12,7 @@ import { encodeDeviceFrame } from "../../src/internal/frames.ts"
 import type { ConsumerSettings, FeederSettings } from "../fixtures/messages.ts"
 import { Numbers } from "../fixtures/messages.ts"
 import { freePort, type Process, startConsumer, startFeeder, until } from "../fixtures/processes.ts"
+import { noProgress } from "../fixtures/progress.ts"
 
 /** Long enough for a busy machine. */
 const lease = 10_000
@@ -279,17 +280,7 @@ const stalledPeer = Effect.gen(function*() {
         durable: false,
         capacity: 8,
         limits: { frameBytes: 64 * 1024 * 1024, elements: 1024 },
-        progress: {
-          report: 1,
-          accepted: 0,
-          delivered: 0,
-          carried: 0,
-          settled: 0,
-          above: [],
-          creditTo: 1_000_000,
-          creditBytesTo: 1e12,
-          ended: false
-        }
+        progress: { ...noProgress, creditTo: 1_000_000, creditBytesTo: 1e12 }
       })
       for (const each of [head, ...rest]) socket.write(each)
     })

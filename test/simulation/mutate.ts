@@ -134,7 +134,8 @@ const serve = async (): Promise<typeof Answer.Type> => {
   const mutation = "name" in request ? [...mutations, ...missed].find(isWanted(request.name)) : undefined
   if ("name" in request && mutation === undefined) throw new Error(`there is no mutation "${request.name}"`)
   if (mutation !== undefined) plant(mutation)
-  const seeds = "seeds" in request ? request.seeds : Array.from({ length: mutation?.within ?? 0 }, (_, i) => i + 1)
+  const { from = 1, within = 0 } = mutation ?? {}
+  const seeds = "seeds" in request ? request.seeds : Array.from({ length: within }, (_, i) => from + i)
   const { run } = await import("./history.ts")
   const { Violation } = await import("./laws.ts")
   const Plan = await import("./plan.ts")

@@ -1,6 +1,9 @@
 /**
  * Bugs that the simulator must find: each is planted in the source, alone, and must break a law within so many
  * histories.
+ *
+ * One that is rare says from which history on it is looked for, so that CI does not run thousands before. When a change
+ * makes other histories of the seeds, and one is missed, run it without its `from` and set that anew.
  */
 import type { FaultKind, Plan } from "./plan.ts"
 
@@ -12,7 +15,9 @@ export interface Mutation {
   readonly name: string
   /** The law that it breaks. Another may be seen to be broken first. */
   readonly law: number
-  /** In how many histories, from the first, it must be caught. */
+  /** The first history that is tried: those before are known not to find it. By default 1. */
+  readonly from?: number
+  /** In how many histories, `from` on, it must be caught. */
   readonly within: number
   /** Which of these are run: a rare bug is looked for where it may be. By default all. */
   readonly where?: (plan: Plan) => boolean
@@ -188,7 +193,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device admits again the last element that is repeated",
     law: 4,
-    within: 500,
+    from: 2800,
+    within: 2000,
     edits: [[session, "Outstanding.beyond(known, frame.progress.accepted)", "Outstanding.beyond(known, 0)"], [
       host,
       "if (last <= state.accepted) return",
@@ -202,6 +208,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device has no lease",
     law: 4,
+    from: 1100,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
@@ -213,6 +220,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device counts its lease from what it receives",
     law: 4,
+    from: 11000,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
     edits: [[
@@ -224,6 +232,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the feeder takes back before the device lets go",
     law: 4,
+    from: 500,
     within: 20000,
     where: (plan) => knows(plan, "freeze device", "partition"),
     edits: [[
@@ -235,6 +244,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is in doubt is handed out unmarked",
     law: 4,
+    from: 17000,
     within: 20000,
     where: (plan) =>
       !isProcessed(plan) && plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 &&
@@ -251,6 +261,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a new session does not clear the device's queue",
     law: 4,
+    from: 500,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition", "half-open"),
     edits: [[
@@ -262,6 +273,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is out at a removed device is given again before its lease has ended",
     law: 4,
+    from: 9300,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && plan.size === 1 && knows(plan, "remove device"),
     edits: [[remote, "isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0", "0"]]
@@ -294,7 +306,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 20000,
     where: (plan) => isProcessed(plan) && plan.delay === 60,
     edits: [[
-      host,
+      "src/internal/settled.ts",
       "(next.result._tag !== \"Done\" && (next.report === 0 || next.report > heard))",
       "(next.result._tag !== \"Done\" && next.report === 0)"
     ]]
@@ -302,6 +314,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a settlement of an older session counts",
     law: 5,
+    from: 4700,
     within: 20000,
     where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
     edits: [[
@@ -420,6 +433,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the feeder sends again one too few",
     law: 9,
+    from: 13200,
     within: 20000,
     where: (plan) => plan.delay >= 10 && plan.faults > 6 && plan.kinds.length < 8 && knows(plan, "reset"),
     edits: [[
@@ -431,6 +445,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a device whose lease has lapsed keeps its link",
     law: 9,
+    from: 8000,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device"),
     edits: [[hosted, "if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()", ""]]
@@ -464,6 +479,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "an interrupted take drops the batch that it collects",
     law: 11,
+    from: 600,
     within: 20000,
     where: (plan) => plan.size > 2 && plan.faults > 4 && plan.kinds.length < 7 && knows(plan, "interrupt loop"),
     edits: [[
