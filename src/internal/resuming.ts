@@ -323,7 +323,7 @@ export const make = <A>(options: {
             since: attempt,
             element,
             origin,
-            ...(options.areIdsPositions ? { id: `${name}@${position}` } : {})
+            ...(options.areIdsPositions ? { id: `${feeder}/${name}@${position}` } : {})
           }]
         })
       },

@@ -800,7 +800,7 @@ describe("the ids of an effectivelyOnce feed", () => {
     }))
 })
 
-const positionIds = ["rows/x@0", "rows/x@10", "rows/x@20"]
+const positionIds = ["f/rows/x@0", "f/rows/x@10", "f/rows/x@20"]
 
 const welcome: RemoteDevices.Welcome = {
   _tag: "Welcome",
