@@ -14,6 +14,7 @@ import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type { BatchCodec, ElementInvalid } from "../BatchCodec.ts"
 import type { DeadLetter, DeadLetters, FeedEnded, Reason } from "../DeadLetters.ts"
 import { DeadLettersFailed, DeadLettersFull, LetterUnreadable, Stored } from "../DeadLetters.ts"
@@ -90,6 +91,8 @@ export const make = <A>(options: {
     const revived = new Set<string>()
     /** Letters of this life that make room for others, the oldest first. */
     const dropped: Array<string> = []
+    /** One after the other, so that no letter is fed twice. */
+    const redriving = Semaphore.makeUnsafe(1)
     const work = Latch.makeUnsafe(false)
     const idle = Latch.makeUnsafe(true)
     let pending = 0
@@ -274,21 +277,18 @@ export const make = <A>(options: {
         Effect.map(Effect.forEach(keys, read), (all) =>
           all.filter((letter) => letter !== undefined))),
       redrive: (keys, redriveOptions) =>
-        Effect.gen(function*() {
+        redriving.withPermits(1)(Effect.gen(function*() {
           let count = 0
           for (const key of yield* chosen(keys)) {
-            if (revived.has(key)) {
-              continue
-            }
-            const letter = yield* read(key)
-            if (letter === undefined || revived.has(key)) {
+            const letter = revived.has(key) ? undefined : yield* read(key)
+            if (letter === undefined) {
               continue
             }
             yield* redriveOne(letter, redriveOptions?.correct)
             count++
           }
           return count
-        }),
+        })),
       discard: (keys) =>
         Effect.gen(function*() {
           let count = 0
