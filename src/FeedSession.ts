@@ -104,7 +104,8 @@ export interface State<A> extends Outstanding.Outstanding<A> {
 }
 
 /**
- * What happens to a session. `now` is in milliseconds of a monotonic clock. `Refused`: the transport knows that the
+ * What happens to a session. `now` is in milliseconds of a monotonic clock. `Push` may bring the chunk of its items, if that
+ * was made already. `Refused`: the transport knows that the
  * device does not fit. `GiveUp`: the device's budget is spent. `Begin`: the feeder runs again, with a new budget.
  *
  * @category models
@@ -114,7 +115,7 @@ export type Input<A> =
   | { readonly _tag: "Opened"; readonly now: number }
   | { readonly _tag: "Received"; readonly frame: DeviceFrame; readonly now: number }
   | { readonly _tag: "Lost"; readonly fate: "gone" | "unknown"; readonly now: number }
-  | { readonly _tag: "Push"; readonly items: ReadonlyArray<Item<A>> }
+  | { readonly _tag: "Push"; readonly items: ReadonlyArray<Item<A>>; readonly chunk?: Chunk<A> | undefined }
   | { readonly _tag: "Tick"; readonly now: number }
   | { readonly _tag: "Flush" }
   | { readonly _tag: "Drain"; readonly now: number }
@@ -298,7 +299,7 @@ export const step = <A>(state: State<A>, input: Input<A>): Step<A> => {
     case "Lost":
       return lost(state, input.fate, input.now)
     case "Push":
-      return push(state, input.items)
+      return push(state, input.items, input.chunk ?? chunkOf(state, input.items))
     case "Tick":
       return tick(state, input.now)
     case "Flush":
@@ -342,8 +343,7 @@ const hello = <A>(state: State<A>): FeederFrame => ({
   ...(state.session > 1 && state.config.acknowledge === "processed" ? { settled: state.settledBefore } : {})
 })
 
-const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Step<A> => {
-  const chunk = chunkOf(state, items)
+const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>, chunk: Chunk<A>): Step<A> => {
   const [outstanding, parcel] = Outstanding.send(state, items, chunk.byteLength)
   const next: State<A> = { ...state, ...outstanding }
   return [next, [batch(next, parcel, chunk)]]

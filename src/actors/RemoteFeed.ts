@@ -9,6 +9,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import type { Chunk } from "../BatchCodec.ts"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
@@ -80,6 +81,14 @@ export type Tolerator = Restarts.Tolerator
 
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
+
+/** The first of some items, as many as may be sent in one frame. */
+interface Fitting<A> {
+  readonly count: number
+  readonly chunk: Chunk<A> | undefined
+}
+
+const nothing: Fitting<never> = { count: 0, chunk: undefined }
 
 /** How long the last frames of a link may take to leave. */
 const flushTime = "1 second"
@@ -210,7 +219,7 @@ export const make = <A>(options: {
       return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
         if (items.length > 0) mayFindEnd = false
         // A drain may have begun while it waited.
-        const count = owner.canFeed() ? fitting(items) : 0
+        const { chunk, count } = owner.canFeed() ? fitting(items) : nothing
         if (count === likely || (count > 0 && count < items.length)) likely = Math.min(2 * count, 1_048_576)
         if (count < items.length) {
           owner.putBackUnsafe(items.slice(count))
@@ -218,34 +227,35 @@ export const make = <A>(options: {
         }
         if (count === 0) return untilChanged
         owner.pushedUnsafe(count)
-        apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items })
+        apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items, chunk })
         return turn
       })
     })
     return turn
   })
 
-  /** How many of the items may be sent in one frame now. */
-  const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): number => {
+  /** How many of the items may be sent in one frame now, and these as the chunk that was measured. */
+  const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): Fitting<A> => {
     const credit = FeedSession.credit(state)
     let count = Math.min(items.length, credit.elements)
     // Only one element alone may go beyond the bytes that were granted.
     const window = Math.max(0, state.progress.creditBytesTo - state.sentBytes)
     const most = Math.min(window, credit.bytes, frameBytes)
     while (count > 0) {
-      const { byteLength } = config.chunk(items.slice(0, count).map((item) => item.element))
-      if (Math.ceil(byteLength / count) * count <= most) return count
+      const chunk = config.chunk(items.slice(0, count).map((item) => item.element))
+      const { byteLength } = chunk
+      if (Math.ceil(byteLength / count) * count <= most) return { count, chunk }
       if (count === 1) {
         const limit = state.limits.frameBytes
         if (byteLength > limit) {
           const { ordinal } = items[0]!
           owner.failUnsafe(new ElementTooLarge({ device, ordinal, bytes: byteLength, limit }))
         }
-        return byteLength <= credit.largest ? 1 : 0
+        return byteLength <= credit.largest ? { count, chunk } : nothing
       }
       count = Math.max(1, Math.min(count - 1, Math.floor(count * most / byteLength)))
     }
-    return 0
+    return nothing
   }
 
   const tick = Effect.sync(() => apply({ _tag: "Tick", now: owner.now() }))
