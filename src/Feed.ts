@@ -194,7 +194,7 @@ export const make = <
     )
   }
   const host = Context.Service<Host<Name>, Hosted<S["Type"]>>(`effect-feeder/Feed/Host/${name}`)
-  const consumer = Consumer.make(host, { name, acknowledge, delivery }, codec.stack)
+  const consumer = Consumer.make(host, { name, acknowledge, delivery }, codec)
   return {
     [TypeId]: TypeId,
     name,

@@ -173,6 +173,8 @@ export interface Options<in out A> {
   readonly capacity: number
   /** Named in errors. Default `"feed-queue"`. */
   readonly name?: string
+  /** Told that a take looks for elements, in the step that hands them out, before anything is asked about them. */
+  readonly onLook?: () => void
   /**
    * Asked about each element in the step that hands it out. One that is refused is discarded, and the take goes on to
    * the next or waits on. May be asked again about an element it kept, when others of the batch were refused.
@@ -258,7 +260,7 @@ interface Place extends Pick<Turn<unknown, unknown>, "need" | "isDue"> {
 }
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
-  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut } = options
+  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook } = options
   const stored: MutableList.MutableList<A> = store.messages
   const takers = new Set<Place>()
   const offers = new Set<Place>()
@@ -446,6 +448,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const extract = (least: number, most: number, onTake: OnTake<A> | undefined): Arr.NonEmptyArray<A> => {
     if (stored.length >= least) {
+      onLook?.()
       const [batch, isCut] = nextOnes(most)
       if (Arr.isArrayNonEmpty(batch) && (isCut || batch.length >= least)) {
         onHandOut?.(batch, isCut)

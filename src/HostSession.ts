@@ -274,7 +274,8 @@ export const lapse = (state: State): State => ({
   epoch: state.epoch + 1
 })
 
-const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place): number => Math.max(0, excessBytes - excess)
+const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place, count: number): number =>
+  Math.max(0, excessBytes - count * excess)
 
 /**
  * Takes back that elements were accepted, from the place of the first of a batch on: the queue has not admitted them.
@@ -289,32 +290,40 @@ export const withdraw = (state: State, { bytes, sequence }: Place): State => ({
 })
 
 /**
- * Notes that an element was handed out, and says whether it must be marked: the feeder does not know that it was
- * accepted, and the lease has run out, or another life of the feeder has begun. Then the life that sent it, if it goes on
- * somewhere, may have given it again.
+ * Notes that `count` elements were handed out, whose sequences follow each other from `place` on, and says up to which
+ * sequence they need no mark. One must be marked when the feeder does not know that it was accepted, and the lease has run
+ * out, or another life of the feeder has begun: then the life that sent it, if it goes on somewhere, may have given it
+ * again.
  *
  * @category transitions
  * @since 0.1.0
  */
-export const handOut = (state: State, place: Place, now: number): readonly [state: State, isMarked: boolean] => {
+export const handOut = (
+  state: State,
+  place: Place,
+  count: number,
+  now: number
+): readonly [state: State, unmarkedTo: number] => {
   if (place.incarnation !== state.incarnation) {
-    const foreign = state.foreign - 1
-    const isMarked = state.doubted.some(({ confirmed, incarnation, session }) =>
-      place.incarnation === incarnation && place.session === session && place.sequence > confirmed
-    )
-    return [{ ...state, foreign, doubted: foreign === 0 ? [] : state.doubted }, isMarked]
+    const foreign = state.foreign - count
+    let unmarkedTo = Infinity
+    for (const { confirmed, incarnation, session } of state.doubted) {
+      if (place.incarnation === incarnation && place.session === session) unmarkedTo = Math.min(unmarkedTo, confirmed)
+    }
+    return [{ ...state, foreign, doubted: foreign === 0 ? [] : state.doubted }, unmarkedTo]
   }
-  if (place.session !== state.session) return [{ ...state, carried: state.carried - 1 }, false]
-  const deliveredBytes = state.deliveredBytes + place.bytes
+  if (place.session !== state.session) return [{ ...state, carried: state.carried - count }, Infinity]
+  const delivered = place.sequence + count - 1
+  const deliveredBytes = state.deliveredBytes + count * place.bytes
   const next: State = {
     ...state,
-    accepted: Math.max(state.accepted, place.sequence),
+    accepted: Math.max(state.accepted, delivered),
     acceptedBytes: Math.max(state.acceptedBytes, deliveredBytes),
-    excessBytes: lessExcess(state, place),
-    delivered: place.sequence,
+    excessBytes: lessExcess(state, place, count),
+    delivered,
     deliveredBytes
   }
-  return [next, now >= state.leaseUntil && place.sequence > state.confirmed]
+  return [next, now >= state.leaseUntil ? state.confirmed : Infinity]
 }
 
 /**
@@ -327,7 +336,7 @@ export const refuseInvalid = (state: State, place: Place, cause: string): State 
   if (state.above.has(place.sequence) || place.sequence <= state.settled) return state
   const result: Result = { _tag: "Reject", cause, invalid: true }
   const deliveredBytes = state.deliveredBytes + place.bytes
-  return settle({ ...state, deliveredBytes, excessBytes: lessExcess(state, place) }, place, 1, result)[0]
+  return settle({ ...state, deliveredBytes, excessBytes: lessExcess(state, place, 1) }, place, 1, result)[0]
 }
 
 /**
@@ -576,6 +585,11 @@ const batch = (state: State, frame: Batch, link: number, config: Config): Step =
 
 const settle = (state: State, place: Place, count: number, result: Result): Step => {
   if (!isCurrent(state, place)) return [{ ...state, fenced: state.fenced + count }, []]
+  // In order, as most are, they only move the watermark.
+  if (result._tag === "Done" && state.above.size === 0 && place.sequence === state.settled + 1) {
+    const settled = state.settled + count
+    if (settled <= state.accepted) return [passed({ ...state, settled }), []]
+  }
   const above = new Map(state.above)
   for (let i = 0; i < count; i++) {
     const sequence = place.sequence + i

@@ -136,7 +136,7 @@ describe("HostSession", () => {
 
   it("counts what was settled after the feeder had taken it back, before it said so", () => {
     const settled = { _tag: "Settle" as const, place: place(1), count: 3, result: { _tag: "Done" as const } }
-    const [handed] = HostSession.handOut(play(welcomed(), from(batchOf(1, 4, 1))).state, place(3), 0)
+    const [handed] = HostSession.handOut(play(welcomed(), from(batchOf(1, 4, 1))).state, place(3), 1, 0)
     const zombie = play(handed, settled).state
     assert.strictEqual(zombie.fenced, 0)
     assert.strictEqual(play(zombie, hello({ session: 2, settled: 1 }, 2)).state.fenced, 2)
@@ -146,14 +146,14 @@ describe("HostSession", () => {
   it("drops what it has accepted already", () => {
     // What a take had in hand when the session lapsed is handed out after the feeder was welcomed again.
     const lapsed = HostSession.lapse(play(welcomed(), from(batchOf(1, 3, 1))).state)
-    const [handed] = HostSession.handOut(play(lapsed, hello({}, 2)).state, place(1), 1)
-    const [state] = HostSession.handOut(handed, place(2), 1)
+    const [handed] = HostSession.handOut(play(lapsed, hello({}, 2)).state, place(1), 1, 1)
+    const [state] = HostSession.handOut(handed, place(2), 1, 1)
     const admitted = play(state, from(batchOf(1, 3, 1), 2)).outputs
     assert.deepStrictEqual(admitted.map((output) => output._tag === "Admit" && [output.from, output.first.sequence]), [[
       2,
       3
     ]])
-    const [all] = HostSession.handOut(state, place(3), 1)
+    const [all] = HostSession.handOut(state, place(3), 1, 1)
     assert.deepStrictEqual(play(all, from(batchOf(1, 3, 1), 2)).outputs, [])
   })
 
@@ -268,7 +268,7 @@ describe("HostSession", () => {
       const { outputs, state } = play(more, large(1, 6e5, 0))
       assert.match(detailOf(state, large(2, 6e5, 0)), /^elementBytes/)
       const admitted = outputs.find((output) => output._tag === "Admit")
-      const [handed] = HostSession.handOut(state, admitted!.first, 0)
+      const [handed] = HostSession.handOut(state, admitted!.first, 1, 0)
       assert.deepStrictEqual(play(handed, large(2, 6e5, 0)).tags, ["Admit"])
     })
   })
@@ -279,7 +279,7 @@ describe("HostSession", () => {
     state = { ...state, creditBytesTo: 1e9 }
     state = play(state, from(batchOf(1, 4500, 1))).state
     for (let i = 1; i <= 4500; i++) {
-      state = HostSession.handOut(state, place(i), 1)[0]
+      state = HostSession.handOut(state, place(i), 1, 1)[0]
       const result = { _tag: "Reject" as const, cause: `no ${i}` }
       state = play(state, { _tag: "Settle", place: place(i), count: 1, result }).state
     }
@@ -313,7 +313,7 @@ describe("HostSession", () => {
 
   it("lets go of what is queued when the lease has run out, and takes it again", () => {
     const held = play(welcomed(), from(batchOf(1, 3, 1))).state
-    const lapsed = HostSession.lapse(HostSession.handOut(held, place(1), 10)[0])
+    const lapsed = HostSession.lapse(HostSession.handOut(held, place(1), 1, 10)[0])
     assert.deepStrictEqual([lapsed.accepted, lapsed.delivered], [1, 1])
     assert.strictEqual(HostSession.verdict(lapsed, place(2), 10), "drop")
     const again = play(lapsed, hello({}, 2, 10), from(batchOf(2, 2, 1), 2)).state
@@ -322,7 +322,7 @@ describe("HostSession", () => {
 
   it("tells of what it refused and let go of only when it has come again, and counts its bytes once", () => {
     const held = play(welcomed(), from(batchOf(1, 3, 1))).state
-    const refused = HostSession.refuseInvalid(HostSession.handOut(held, place(1), 10)[0], place(2), "id: too large")
+    const refused = HostSession.refuseInvalid(HostSession.handOut(held, place(1), 1, 10)[0], place(2), "id: too large")
     const lapsed = HostSession.lapse(refused)
     assert.deepStrictEqual([lapsed.accepted, lapsed.acceptedBytes], [1, 8])
     const settled = play(lapsed, hello({}, 2, 10), { _tag: "Settle", place: place(1), count: 1, result: done }).state
@@ -338,8 +338,8 @@ describe("HostSession", () => {
     const { state } = play(welcomed("accepted"), from(batchOf(1, 2, 1)), report(5), from(batchOf(3, 1, 2)))
     assert.strictEqual(state.confirmed, 2)
     assert.strictEqual(HostSession.verdict(state, place(1), 5000), "hand out")
-    assert.isFalse(HostSession.handOut(state, place(2), 5000)[1])
-    assert.isTrue(HostSession.handOut(state, place(3), 5000)[1])
+    assert.strictEqual(HostSession.handOut(state, place(1), 3, 4999)[1], 2)
+    assert.strictEqual(HostSession.handOut(state, place(1), 3, 0)[1], Infinity)
   })
 
   it("marks what a former life of the feeder may not know it accepted, once that is handed out", () => {
@@ -350,9 +350,9 @@ describe("HostSession", () => {
     const marks: Array<boolean> = []
     let current = twice
     for (const sequence of [1, 2, 3]) {
-      const [next, isMarked] = HostSession.handOut(current, place(sequence), 6)
+      const [next, unmarkedTo] = HostSession.handOut(current, place(sequence), 1, 6)
       current = next
-      marks.push(isMarked)
+      marks.push(sequence > unmarkedTo)
     }
     assert.deepStrictEqual(marks, [false, false, true])
     assert.deepStrictEqual([current.foreign, current.doubted], [0, []])
@@ -360,7 +360,7 @@ describe("HostSession", () => {
 
   it("keeps what was accepted for good when a new session begins, and discards the rest", () => {
     const accepted = play(welcomed("accepted"), from(batchOf(1, 5, 1))).state
-    const handed = HostSession.handOut(accepted, place(1), 1)[0]
+    const handed = HostSession.handOut(accepted, place(1), 1, 1)[0]
     const { outputs, state } = play(handed, hello({ acknowledge: "accepted", session: 2, keepTo: 3 }, 2))
     assert.deepStrictEqual(outputs.find((output) => output._tag === "Discard"), {
       _tag: "Discard",
@@ -369,11 +369,11 @@ describe("HostSession", () => {
       above: 3
     })
     assert.strictEqual(state.carried, 2)
-    assert.strictEqual(HostSession.handOut(state, place(2), 2)[0].carried, 1)
+    assert.strictEqual(HostSession.handOut(state, place(2), 1, 2)[0].carried, 1)
   })
 
   it("fences a settlement of a session that is over", () => {
-    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
+    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1, 1)[0]
     const { state } = play(handed, hello({ session: 2 }, 2), {
       _tag: "Settle",
       place: place(1),
@@ -385,7 +385,7 @@ describe("HostSession", () => {
   })
 
   it("tells of what was given back until the feeder has heard of it", () => {
-    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
+    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1, 1)[0]
     const result = { _tag: "Retry" as const, afterMillis: 3, cause: "busy" }
     const told = play(handed, { _tag: "Settle", place: place(1), count: 1, result }, report(10), report(20))
     for (const frame of frames(told.outputs)) {
@@ -443,14 +443,14 @@ describe("HostSession", () => {
 
     it("counts what is handed out by the very step in which it let go of the rest", () => {
       const lapsed = HostSession.lapse(play(narrow, from(batchOf(1, 2, 1))).state)
-      const [state] = HostSession.handOut(lapsed, place(1), 1)
+      const [state] = HostSession.handOut(lapsed, place(1), 1, 1)
       const { accepted, creditBytesTo, delivered } = told(state, { collecting: true })
       assert.deepStrictEqual([accepted, delivered, creditBytesTo], [1, 1, 24])
     })
   })
 
   it("has ended when all of it is settled, and not when it was only told to flush", () => {
-    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1)[0]
+    const handed = HostSession.handOut(play(welcomed(), from(batchOf(1, 1, 1))).state, place(1), 1, 1)[0]
     const flushed = play(handed, from({ _tag: "Flush", last: 1, heard: 1 })).state
     assert.isTrue(HostSession.isFlushed(flushed))
     const ending = play(flushed, from({ _tag: "End", last: 1, heard: 1 })).state

@@ -274,9 +274,9 @@ class History {
       this.host(d, entry.feeder, { _tag: "Lost", link: host.link ?? -1 })
     }
     if (verdict !== "hand out") return
-    const [state, isDoubtful] = HostSession.handOut(host, entry.place, now)
+    const [state, unmarkedTo] = HostSession.handOut(host, entry.place, 1, now)
     device.hosts.set(entry.feeder, state)
-    const isMarked = isDoubtful || entry.attempt > 1
+    const isMarked = entry.place.sequence > unmarkedTo || entry.attempt > 1
     const key = `${entry.feeder}/${entry.place.incarnation}/${entry.ordinal}`
     const given = this.given.get(key) ?? { count: 0, unmarked: 0, settled: 0 }
     if (given.count > 0 && !isMarked) this.fail(`law 4: ${key} is delivered a second time, unmarked`)

@@ -10,12 +10,13 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { BatchCodec, Chunk } from "../BatchCodec.ts"
 import type { QueueEnded } from "../FeedQueue.ts"
 import type { Acknowledge, DeliveryMode, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import { Settlements, type SettlementsOf } from "../Settlements.ts"
 import type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./given.ts"
-import type { Delivery, FeedsItself, Handed, Host, Hosted, Take, TakeOptions } from "./hosted.ts"
+import type { Delivery, FeedsItself, Handed, Host, Hosted, Results, Take, TakeOptions } from "./hosted.ts"
 import type { OutcomeOf } from "./outcomes.ts"
 import {
   directly,
@@ -40,7 +41,7 @@ interface Loop<A, B> {
   readonly take: TakeOptions
   readonly concurrency: number
   readonly remainder: Remainder
-  readonly present: (elements: ReadonlyArray<A>) => B
+  readonly present: (handed: ReadonlyArray<Handed<A>>) => B
   readonly processWithin: Duration.Duration | undefined
 }
 
@@ -50,12 +51,36 @@ const isDropped = <A, B>({ remainder, take }: Loop<A, B>, handed: ReadonlyArray<
 
 /** The elements as the consumer wants them. */
 const present = <A, B>({ present, remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B => {
-  const elements = handed.map((one) => one.element)
-  if (remainder === "pad" && take.within === undefined) {
-    const last = elements.at(-1)
-    while (last !== undefined && elements.length < take.n) elements.push(last)
+  const last = handed.at(-1)
+  return remainder === "pad" && take.within === undefined && last !== undefined && handed.length < take.n
+    ? present([...handed, ...Array.from({ length: take.n - handed.length }, () => last)])
+    : present(handed)
+}
+
+/** One chunk of elements that were handed out: what came together is not taken apart. */
+const gathered = <A>(codec: BatchCodec<A, unknown>, handed: ReadonlyArray<Handed<A>>): Chunk<A> => {
+  const chunks: Array<Chunk<A>> = []
+  for (let i = 0; i < handed.length;) {
+    const { chunk, index } = handed[i++]!
+    let end = index + 1
+    for (; i < handed.length && handed[i]!.chunk === chunk && handed[i]!.index === end; i++) end++
+    chunks.push(end - index === chunk.length ? chunk : codec.slice(chunk, index, end))
   }
-  return present(elements)
+  return codec.concat(chunks)
+}
+
+/** What is known of what was handed out, looked up when it is asked for. */
+class BatchOf<A> implements BatchDelivery {
+  readonly #handed: ReadonlyArray<Handed<A>>
+  constructor(handed: ReadonlyArray<Handed<A>>) {
+    this.#handed = handed
+  }
+  get size(): number {
+    return this.#handed.length
+  }
+  get deliveries(): ReadonlyArray<Delivery> {
+    return this.#handed.map((one) => one.delivery)
+  }
 }
 
 /** How long a loop may keep the thread to itself, in nanoseconds. */
@@ -69,29 +94,32 @@ const runLoop = <A, B, E, R>(
   process: Process<A, E, R>
 ): Effect.Effect<Consumed, E | FeedsItself, R> => {
   const counts = { done: 0, retried: 0, rejected: 0, fenced: 0, timedOut: 0 }
-  const settle = (handed: ReadonlyArray<Handed<A>>, resultOf: (index: number) => Result) =>
+  const count = (result: Result, elements: number): Result => {
+    if (result._tag === "Done") counts.done += elements
+    else if (result._tag === "Retry") counts.retried += elements
+    else counts.rejected += elements
+    return result
+  }
+  const settle = (handed: ReadonlyArray<Handed<A>>, results: Results) =>
     Effect.map(
-      hosted.settle(handed, (index) => {
-        const result = resultOf(index)
-        if (result._tag === "Done") counts.done++
-        else if (result._tag === "Retry") counts.retried++
-        else counts.rejected++
-        return result
-      }),
+      hosted.settle(
+        handed,
+        typeof results === "function" ? (index) => count(results(index), 1) : count(results, handed.length)
+      ),
       (fenced) => {
         counts.fenced += fenced
       }
     )
-  const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, () => givenBack(whyInterrupted))
+  const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, givenBack(whyInterrupted))
   const turn = (take: Take<A>, process: Process<A, E, R>) =>
     Effect.uninterruptibleMask((restore) => {
       const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
       return Effect.flatMap(taken, (handed): Effect.Effect<void, E, R> => {
-        if (isDropped(loop, handed)) return settle(handed, () => dropped)
+        if (isDropped(loop, handed)) return settle(handed, dropped)
         return Effect.flatMap(Effect.exit(process(handed, restore)), (exit) =>
           Exit.isSuccess(exit)
             ? settle(handed, exit.value)
-            : Effect.andThen(settle(handed, () => givenBack(why(exit.cause))), Effect.failCause(exit.cause)))
+            : Effect.andThen(settle(handed, givenBack(why(exit.cause))), Effect.failCause(exit.cause)))
       })
     })
   const worker = (take: Take<A>, process: Process<A, E, R>): Effect.Effect<void, E | FeedsItself, R> =>
@@ -159,19 +187,19 @@ const leasedStream = <A, B, B2>(
     const open = new Set<ReadonlyArray<Handed<A>>>()
     const begun = yield* hosted.begin(loop.take.n)
     yield* Effect.addFinalizer(() =>
-      Effect.forEach(open, (handed) => hosted.settle(handed, () => givenBack("the stream ended")), { discard: true })
+      Effect.forEach(open, (handed) => hosted.settle(handed, givenBack("the stream ended")), { discard: true })
     )
-    const settle = (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) =>
-      Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, result)) : Effect.void)
+    const settle = (handed: ReadonlyArray<Handed<A>>, results: Results) =>
+      Effect.suspend(() => open.delete(handed) ? Effect.asVoid(hosted.settle(handed, results)) : Effect.void)
     // In the step that takes: what a stream does not live to see is given back, too.
     const take = begun(loop.take, (handed) => open.add(handed))
     const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(take, (handed) => {
-      if (isDropped(loop, handed)) return Effect.andThen(settle(handed, () => dropped), next)
+      if (isDropped(loop, handed)) return Effect.andThen(settle(handed, dropped), next)
       const value = present(loop, handed)
       return Effect.succeed(give(value, {
         value,
         deliveries: handed.map((one) => one.delivery),
-        acknowledge: settle(handed, () => done),
+        acknowledge: settle(handed, done),
         settle: (outcome) => settle(handed, resultsOf(outcome))
       }))
     })
@@ -185,7 +213,7 @@ const leasedStream = <A, B, B2>(
 export const make = <Name extends string, A, Ack extends Acknowledge, Del extends DeliveryMode, B>(
   host: Context.Key<Host<Name>, Hosted<A>>,
   options: { readonly name: Name; readonly acknowledge: Ack; readonly delivery: Del },
-  stack: (elements: ReadonlyArray<A>) => B
+  codec: BatchCodec<A, B>
 ): Members<Name, A, Ack, Del, B> => {
   const { acknowledge, delivery, name } = options
   const read = <E>(cause: Cause.Cause<E>): Told | Cause.Cause<Exclude<E, OutcomeOf<Ack>>> => {
@@ -211,7 +239,8 @@ export const make = <Name extends string, A, Ack extends Acknowledge, Del extend
           settlements === undefined ? directly(each, read<E>) : settling(settlements, name, each, read<E>)
         )
       }))
-  const one = (elements: ReadonlyArray<A>): A => elements[0]!
+  const one = (handed: ReadonlyArray<Handed<A>>): A => handed[0]!.element
+  const stack = (handed: ReadonlyArray<Handed<A>>): B => codec.stackChunk(gathered(codec, handed))
   // Ack decides which of the two a consumer is given; the branch below is that decision.
   const given = <V>(value: V, leased: Leased<V>): Given<Ack, V> =>
     (acknowledge === "processed" ? leased : value) as Given<Ack, V>
@@ -224,7 +253,7 @@ export const make = <Name extends string, A, Ack extends Acknowledge, Del extend
       Effect.suspend(() =>
         run(
           loopOf(n, stack, options),
-          (batch, handed) => f(batch, { size: handed.length, deliveries: handed.map((one) => one.delivery) })
+          (batch, handed) => f(batch, new BatchOf(handed))
         )
       ),
     elements: stream(loopOf(1, one)),
@@ -252,7 +281,7 @@ export type Members<Name extends string, A, Ack extends Acknowledge, Del extends
 
 const loopOf = <A, B>(
   n: number,
-  present: (elements: ReadonlyArray<A>) => B,
+  present: (handed: ReadonlyArray<Handed<A>>) => B,
   options: LoopOptions & BatchOptions = {}
 ): Loop<A, B> => {
   const { concurrency = 1, remainder = "emit", within } = options

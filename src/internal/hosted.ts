@@ -6,6 +6,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { Chunk } from "../BatchCodec.ts"
 import type { OnTake, QueueEnded } from "../FeedQueue.ts"
 import type { Result } from "../RemoteDevices.ts"
 
@@ -51,7 +52,18 @@ export interface Handed<out A> {
   readonly element: A
   readonly delivery: Delivery
   readonly isCut: boolean
+  /** The chunk in which it came, and its index there. */
+  readonly chunk: Chunk<A>
+  readonly index: number
 }
+
+/**
+ * What became of elements that were handed out: the same of all of them, or each by its index.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Results = Result | ((index: number) => Result)
 
 /**
  * How a take collects: exactly `n` (fewer at the end, and where an element is handed out alone), or what has come when `within` has passed since the first.
@@ -89,10 +101,10 @@ export interface Hosted<A> {
    */
   readonly begin: (n: number) => Effect.Effect<Take<A>, never, Scope.Scope>
   /**
-   * Settles elements, in the order in which they were handed out, and asks once for the result of each. Says how many
-   * settlements came too late to count.
+   * Settles elements, in the order in which they were handed out, and asks at most once for the result of each. Says how
+   * many settlements came too late to count.
    */
-  readonly settle: (handed: ReadonlyArray<Handed<A>>, result: (index: number) => Result) => Effect.Effect<number>
+  readonly settle: (handed: ReadonlyArray<Handed<A>>, results: Results) => Effect.Effect<number>
   /** Whether the process is leaving: what is held is finished, nothing more is taken. */
   readonly isLeaving: Effect.Effect<boolean>
   /** Waits until the process must end now, held elements or not. */

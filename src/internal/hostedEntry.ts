@@ -1,6 +1,7 @@
 /**
- * An element that a device holds, and the session it came in.
+ * The elements that a device holds, and the session they came in.
  */
+import type { Chunk } from "../BatchCodec.ts"
 import type * as HostSession from "../HostSession.ts"
 import type { Delivery, Handed } from "./hosted.ts"
 
@@ -12,46 +13,68 @@ export interface Session {
   readonly report: () => void
 }
 
-/** An element in a device's queue, and later in the hands of a consumer. */
-export class Entry implements Handed<unknown> {
+/** Elements of one chunk that came together: all that they share. The one with index `from` has `place` and `ordinal`. */
+export interface Parcel {
   readonly session: Session
+  readonly chunk: Chunk
+  readonly from: number
   readonly place: HostSession.Place
-  readonly element: unknown
   readonly ordinal: number
   readonly attempt: number
-  readonly id: string | undefined
+  /** It came back twice with others: from now on each comes back by itself, and takes none of them to the dead letters. */
+  readonly isAlone: boolean
+  readonly idOf: (index: number) => string | undefined
+}
+
+/** An element in a device's queue, and later in the hands of a consumer: one of a parcel, by its index in the chunk. */
+export class Entry implements Handed<unknown> {
+  readonly parcel: Parcel
+  readonly index: number
   isMarked: boolean
   isCut = false
 
-  constructor(
-    session: Session,
-    place: HostSession.Place,
-    element: unknown,
-    ordinal: number,
-    attempt: number,
-    id?: string
-  ) {
-    this.session = session
-    this.place = place
-    this.element = element
-    this.ordinal = ordinal
-    this.attempt = attempt
-    this.id = id
-    this.isMarked = attempt > 1
+  constructor(parcel: Parcel, index: number) {
+    this.parcel = parcel
+    this.index = index
+    this.isMarked = parcel.attempt > 1
   }
 
-  /** It came back twice with others: from now on it comes back by itself, and takes none of them to the dead letters. */
-  get isAlone(): boolean {
-    return this.attempt > 2 && this.session.state.acknowledge === "processed"
+  get chunk(): Chunk {
+    return this.parcel.chunk
+  }
+
+  get element(): unknown {
+    return this.parcel.chunk.elements[this.index]
+  }
+
+  get sequence(): number {
+    return this.parcel.place.sequence + this.index - this.parcel.from
+  }
+
+  get place(): HostSession.Place {
+    const { place } = this.parcel
+    return { ...place, sequence: this.sequence }
   }
 
   get delivery(): Delivery {
+    const { attempt, from, idOf, ordinal, session } = this.parcel
     return {
-      feeder: this.session.state.feeder,
-      ordinal: this.ordinal,
-      attempt: this.attempt,
+      feeder: session.state.feeder,
+      ordinal: ordinal + this.index - from,
+      attempt,
       redelivered: this.isMarked,
-      id: this.id
+      id: idOf(this.index)
     }
   }
+}
+
+/** How many entries, from one on, follow each other in one parcel. */
+export const together = (entries: ReadonlyArray<Entry>, start: number): number => {
+  const { index, parcel } = entries[start]!
+  let count = 1
+  for (; start + count < entries.length; count++) {
+    const next = entries[start + count]!
+    if (next.parcel !== parcel || next.index !== index + count) break
+  }
+  return count
 }

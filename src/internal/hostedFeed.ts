@@ -9,11 +9,12 @@ import type { Any } from "../Feed.ts"
 import * as FeedQueue from "../FeedQueue.ts"
 import * as HostSession from "../HostSession.ts"
 import type { Hello, RefusedReason, Result } from "../RemoteDevices.ts"
+import { done } from "../RemoteDevices.ts"
 import { differences } from "./fingerprint.ts"
-import type { Handed, Hosted, Take } from "./hosted.ts"
+import type { Handed, Hosted, Results, Take } from "./hosted.ts"
 import { CurrentFeeder, FeedsItself } from "./hosted.ts"
-import type { Session } from "./hostedEntry.ts"
-import { Entry } from "./hostedEntry.ts"
+import type { Parcel, Session } from "./hostedEntry.ts"
+import { Entry, together } from "./hostedEntry.ts"
 import type { LinkWriter } from "./linkWriter.ts"
 
 /**
@@ -102,30 +103,38 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       }
     }
 
+    /** The time at which a take looks for elements: the same for all that it hands out. */
+    let lookedAt = 0
+
     const openQueue = FeedQueue.make<Entry>({
       capacity: feed.capacity,
       name: feed.name,
       onCollect: wakeAll,
-      isCurrent: ({ place, session }) => {
-        const verdict = HostSession.verdict(session.state, place, shared.now())
+      onLook: () => {
+        lookedAt = shared.now()
+      },
+      isCurrent: ({ parcel: { place, session } }) => {
+        const verdict = HostSession.verdict(session.state, place, lookedAt)
+        if (verdict === "hand out") return true
         if (verdict === "lapsed") {
           session.state = HostSession.lapse(session.state)
           if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()
         }
-        const isCurrent = verdict === "hand out"
-        if (!isCurrent) waitingBytes -= place.bytes
-        return isCurrent
+        waitingBytes -= place.bytes
+        return false
       },
-      isAlone: (entry) => entry.isAlone,
+      isAlone: ({ parcel }) => parcel.isAlone,
       onHandOut: (entries, isCut) => {
-        const now = shared.now()
         if (isCut) entries.at(-1)!.isCut = true
-        for (const entry of entries) {
-          const [state, isMarked] = HostSession.handOut(entry.session.state, entry.place, now)
-          entry.session.state = state
-          waitingBytes -= entry.place.bytes
-          if (isMarked) entry.isMarked = true
+        for (let i = 0; i < entries.length;) {
+          const count = together(entries, i)
+          const { parcel: { place: { bytes }, session }, place } = entries[i]!
+          const [state, unmarkedTo] = HostSession.handOut(session.state, place, count, lookedAt)
+          session.state = state
+          waitingBytes -= count * bytes
+          for (let k = Math.max(0, unmarkedTo - place.sequence + 1); k < count; k++) entries[i + k]!.isMarked = true
           if (state.link !== undefined) shared.writers.get(state.link)?.report()
+          i += count
         }
       }
     })
@@ -192,25 +201,38 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     }
 
     const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>): boolean => {
-      const { chunk: { elements }, ids } = output.batch
-      const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(elements[index])
+      const { batch: { chunk, ids, runs }, first, from: start, to: end } = output
+      const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(chunk.elements[index])
       const entries: Array<Entry> = []
-      const { invalid } = output.batch.chunk
-      let index = 0
-      for (const run of output.batch.runs) {
-        for (let i = 0; i < run.count; i++, index++) {
-          if (index < output.from || index >= output.to) continue
-          const place = { ...output.first, sequence: output.first.sequence + index - output.from }
-          const issue = invalid?.get(index)
-          if (issue !== undefined) {
-            session.state = HostSession.refuseInvalid(session.state, place, brief(issue))
-            continue
+      let runEnd = 0
+      for (const { attempt, count, ordinal } of runs) {
+        const runStart = runEnd
+        runEnd += count
+        const from = Math.max(runStart, start)
+        const place = { ...first, sequence: first.sequence + from - start }
+        const isAlone = attempt > 2 && session.state.acknowledge === "processed"
+        const parcel: Parcel = {
+          session,
+          chunk,
+          from,
+          place,
+          ordinal: ordinal + from - runStart,
+          attempt,
+          isAlone,
+          idOf
+        }
+        const to = Math.min(runEnd, end)
+        for (let index = from; index < to; index++) {
+          const issue = chunk.invalid?.get(index)
+          if (issue === undefined) entries.push(new Entry(parcel, index))
+          else {
+            const refused = { ...place, sequence: place.sequence + index - from }
+            session.state = HostSession.refuseInvalid(session.state, refused, brief(issue))
           }
-          entries.push(new Entry(session, place, elements[index], run.ordinal + i, run.attempt, idOf(index)))
         }
       }
       if (!queue.admitUnsafe(entries)) return false
-      waitingBytes += entries.length * output.first.bytes
+      waitingBytes += entries.length * first.bytes
       return true
     }
 
@@ -250,11 +272,11 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                 break
               case "Discard":
                 for (
-                  const { place } of queue.removeWhereUnsafe(({ place, session: owner }) =>
+                  const { parcel } of queue.removeWhereUnsafe(({ parcel: { place, session: owner }, sequence }) =>
                     owner === session && place.incarnation === output.incarnation &&
-                    place.session === output.session && place.sequence > output.above
+                    place.session === output.session && sequence > output.above
                   )
-                ) waitingBytes -= place.bytes
+                ) waitingBytes -= parcel.place.bytes
                 break
             }
           }
@@ -287,41 +309,43 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       }
     }
 
-    const settle = (handed: ReadonlyArray<Handed<unknown>>, resultOf: (index: number) => Result) =>
+    /** Settles entries whose sequences follow each other. */
+    const settleTogether = ({ parcel: { session }, place }: Entry, count: number, result: Result): number => {
+      if (session.state.acknowledge !== "processed") return 0
+      const fenced = HostSession.isCurrent(session.state, place) ? 0 : count
+      session.apply({
+        _tag: "Settle",
+        place,
+        count,
+        result: result._tag === "Done" ? result : { ...result, cause: brief(result.cause) }
+      })
+      if (session.state.link !== undefined) shared.writers.get(session.state.link)?.report()
+      return fenced
+    }
+
+    const settle = (handed: ReadonlyArray<Handed<unknown>>, results: Results) =>
       Effect.sync(() => {
+        const entries = handed.map((one) => {
+          if (one instanceof Entry) return one
+          throw new TypeError("what is settled must have been handed out by this device")
+        })
         let fenced = 0
-        let i = 0
-        /** The result of the next one, which was asked for already. */
-        let ahead: Result | undefined
-        while (i < handed.length) {
-          const entry = handed[i]
-          if (!(entry instanceof Entry)) throw new TypeError("what is settled must have been handed out by this device")
-          const { place, session } = entry
-          const result = ahead ?? resultOf(i)
-          ahead = undefined
-          let count = 1
-          // Consecutive sequences with the same result are settled at once.
-          while (i + count < handed.length && result._tag === "Done") {
-            const follower = handed[i + count]
-            const follows = follower instanceof Entry && follower.session === session &&
-              follower.place.session === place.session && follower.place.sequence === place.sequence + count
-            if (!follows) break
-            ahead = resultOf(i + count)
-            if (ahead._tag !== "Done") break
-            ahead = undefined
-            count++
+        for (let i = 0; i < entries.length;) {
+          const end = i + together(entries, i)
+          let first = i
+          if (typeof results === "function") {
+            for (; i < end; i++) {
+              const result = results(i)
+              if (result._tag === "Done") continue
+              if (i > first) fenced += settleTogether(entries[first]!, i - first, done)
+              fenced += settleTogether(entries[i]!, 1, result)
+              first = i + 1
+            }
           }
-          if (session.state.acknowledge === "processed") {
-            if (!HostSession.isCurrent(session.state, place)) fenced += count
-            session.apply({
-              _tag: "Settle",
-              place,
-              count,
-              result: result._tag === "Done" ? result : { ...result, cause: brief(result.cause) }
-            })
-            if (session.state.link !== undefined) shared.writers.get(session.state.link)?.report()
+          if (end > first) {
+            fenced += settleTogether(entries[first]!, end - first, typeof results === "function" ? done : results)
           }
-          i += count
+          i = end
         }
         return fenced
       })

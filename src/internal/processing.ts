@@ -12,7 +12,7 @@ import type { Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import type { Settlements } from "../Settlements.ts"
 import { SettlementsFailed } from "../Settlements.ts"
-import type { Handed } from "./hosted.ts"
+import type { Handed, Results } from "./hosted.ts"
 import type { Outcomes, Reject, Retry } from "./outcomes.ts"
 
 /** A consumer's failure that says what became of what it was given. */
@@ -25,9 +25,6 @@ export const isTold = (u: unknown): u is Told =>
 
 /** The outcome in a cause, or the cause to end the loop with. */
 export type Read<E, E2> = (cause: Cause.Cause<E>) => Told | Cause.Cause<E2>
-
-/** The result of each element, by its index. */
-export type Results = (index: number) => Result
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -53,22 +50,17 @@ const toResult = (outcome: { readonly _tag: "Done" } | Retry | Reject): Result =
 
 /** The results that a consumer has told. */
 export const resultsOf = (told: Told): Results => {
-  if (told._tag !== "Outcomes") {
-    const result = toResult(told)
-    return () => result
-  }
+  if (told._tag !== "Outcomes") return toResult(told)
   return (index) => {
     const one = told.outcomes[index]
     return one === undefined ? givenBack("the batch's outcomes do not cover it") : toResult(one)
   }
 }
 
-const allDone: Results = () => done
-
 /** Runs the effect and takes the results from how it ends. */
 export const directly = <A, E, R, E2>(run: Run<A, E, R>, read: Read<E, E2>): Process<A, E2, R> => (handed, restore) =>
   Effect.flatMap(Effect.exit(restore(Effect.suspend(() => run(handed)))), (exit): Effect.Effect<Results, E2> => {
-    if (Exit.isSuccess(exit)) return Effect.succeed(allDone)
+    if (Exit.isSuccess(exit)) return Effect.succeed(done)
     const told = read(exit.cause)
     return Cause.isCause(told) ? Effect.failCause(told) : Effect.succeed(resultsOf(told))
   })
@@ -125,13 +117,13 @@ export const settling = <A, E, R, E2>(
         for (const i of indices) results[i] = givenBack(error.message, patience(handed[i]!.delivery.attempt))
         return Effect.void
       }
-      const told = read(failure)
-      if (Cause.isCause(told)) return Effect.failCause(told)
-      const resultOf = resultsOf(told)
+      const outcome = read(failure)
+      if (Cause.isCause(outcome)) return Effect.failCause(outcome)
+      const told = resultsOf(outcome)
       fresh.forEach((i, k) => {
-        results[i] = resultOf(k)
+        results[i] = typeof told === "function" ? told(k) : told
       })
-      const good = told._tag === "Outcomes" ? fresh.filter((i) => results[i] === done) : []
+      const good = outcome._tag === "Outcomes" ? fresh.filter((i) => results[i] === done) : []
       return good.length === 0 ? Effect.void : attempt(good)
     })
   }
@@ -184,7 +176,7 @@ export const within = <A, E, R>(
               late.add(fiber)
               fiber.addObserver(() => late.delete(fiber))
               onTimeout(handed.length)
-              return Effect.succeed(() => givenBack(cause))
+              return Effect.succeed(givenBack(cause))
             })
           )
       )

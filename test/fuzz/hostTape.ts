@@ -196,7 +196,7 @@ export const playHost = (input: Uint8Array, acknowledge: Acknowledge): number =>
       }
     }
     if (verdict !== "hand out") return
-    state = HostSession.handOut(state, held.place, now)[0]
+    state = HostSession.handOut(state, held.place, 1, now)[0]
     handed++
     if (state.carried < 0 || state.foreign < 0) fail("more handed out than was kept")
     if (hands.length < 20 && acknowledge === "processed") hands.push(held)
