@@ -38,6 +38,22 @@ export interface Place {
   readonly excess?: number | undefined
 }
 
+/** A batch that came, of which not all is admitted yet. */
+interface InTransit {
+  readonly batch: Batch
+  /** What each of its elements takes beyond what it counts. */
+  readonly excess: number
+}
+
+/** What the last report on the link told, and when. */
+interface Told {
+  readonly at: number
+  readonly to: number
+  readonly bytesTo: number
+  readonly acknowledged: number
+  readonly collecting: boolean
+}
+
 /** A report that was sent and not echoed yet: what it said, and when. */
 interface Sent {
   readonly report: number
@@ -62,6 +78,11 @@ export interface State {
   readonly version: number
   /** The sequence that the next batch on the link begins with; none may come once `End` was said there. */
   readonly next: number | undefined
+  /** Up to where the link has brought elements, how many bytes they count in all, and those that are not admitted yet. */
+  readonly received: number
+  readonly receivedBytes: number
+  readonly transit: ReadonlyArray<InTransit>
+  readonly told: Told | undefined
   /** The link on which the session lapsed, if it did: what is still on its way there comes for nothing. */
   readonly lapsedOn: number | undefined
   /** Up to where all was accepted when a report last said that a take collects. */
@@ -88,7 +109,9 @@ export interface State {
   /** How much the feeder is known to know is accepted, and until when the device may hand out. */
   readonly confirmed: number
   readonly leaseUntil: number
+  /** Up to where elements are admitted, and up to where they may come. */
   readonly creditTo: number
+  readonly windowTo: number
   readonly creditBytesTo: number
   /** Up to where the feeder has sent everything: for now, and for good. */
   readonly flushedTo: number | undefined
@@ -112,7 +135,8 @@ export interface Config {
 
 /**
  * How far a feeder's credit may go: `elements` and `bytes` beyond what was handed out, and `unsettled` elements beyond
- * what is settled. While a take is `collecting` a batch, what it has collected does not fill the queue.
+ * what is settled; and how many elements may be on their way beyond that, none by default. While a take is `collecting` a
+ * batch, what it has collected does not fill the queue.
  *
  * @category models
  * @since 0.1.0
@@ -122,10 +146,12 @@ export interface Room {
   readonly elements: number
   readonly bytes: number
   readonly unsettled: number
+  readonly window?: number | undefined
 }
 
 /**
- * What happens to a session. `now` is in milliseconds of a monotonic clock.
+ * What happens to a session. `now` is in milliseconds of a monotonic clock. `Room`: elements may be admitted that are on
+ * their way. `Report` is that too, and says so.
  *
  * @category models
  * @since 0.1.0
@@ -135,6 +161,7 @@ export type Input =
   | { readonly _tag: "Received"; readonly frame: Exclude<FeederFrame, Hello>; readonly link: number }
   | { readonly _tag: "Lost"; readonly link: number }
   | { readonly _tag: "Settle"; readonly place: Place; readonly count: number; readonly result: Result }
+  | { readonly _tag: "Room"; readonly room: Room }
   | { readonly _tag: "Report"; readonly room: Room; readonly now: number }
 
 /**
@@ -180,6 +207,10 @@ export const make = (feeder: string): State => ({
   link: undefined,
   version: versions[0],
   next: undefined,
+  received: 0,
+  receivedBytes: 0,
+  transit: [],
+  told: undefined,
   lapsedOn: undefined,
   collectedTo: 0,
   excessBytes: 0,
@@ -198,6 +229,7 @@ export const make = (feeder: string): State => ({
   confirmed: 0,
   leaseUntil: Number.NEGATIVE_INFINITY,
   creditTo: 0,
+  windowTo: 0,
   creditBytesTo: 0,
   flushedTo: undefined,
   last: undefined,
@@ -269,6 +301,9 @@ export const lapse = (state: State): State => ({
   accepted: state.delivered,
   // What was refused beyond comes again as well, and counts then.
   acceptedBytes: state.deliveredBytes - Settled.refusedBeyond(state.above, state.delivered),
+  received: state.delivered,
+  receivedBytes: state.deliveredBytes - Settled.refusedBeyond(state.above, state.delivered),
+  transit: [],
   lapsedOn: state.link,
   excessBytes: 0,
   epoch: state.epoch + 1
@@ -276,6 +311,18 @@ export const lapse = (state: State): State => ({
 
 const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place, count: number): number =>
   Math.max(0, excessBytes - count * excess)
+
+/** What is on its way is let go of: it comes again on the next link. */
+const nothingInTransit = (state: State): Pick<State, "excessBytes" | "transit"> => ({
+  transit: [],
+  excessBytes: state.transit.reduce(
+    (rest, { batch, excess }) => Math.max(0, rest - excess * (batch.chunk.length - firstNew(state, batch))),
+    state.excessBytes
+  )
+})
+
+/** The index of the first element of a batch that is not accepted yet. */
+const firstNew = ({ accepted }: State, { first }: Batch): number => Math.max(0, accepted - first + 1)
 
 /**
  * Takes back that elements were accepted, from the place of the first of a batch on: the queue has not admitted them.
@@ -286,7 +333,8 @@ const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place, count: number
 export const withdraw = (state: State, { bytes, sequence }: Place): State => ({
   ...state,
   accepted: sequence - 1,
-  acceptedBytes: state.acceptedBytes - (state.accepted - sequence + 1) * bytes
+  acceptedBytes: state.acceptedBytes - (state.accepted - sequence + 1) * bytes,
+  ...nothingInTransit(state)
 })
 
 /**
@@ -319,6 +367,8 @@ export const handOut = (
     ...state,
     accepted: Math.max(state.accepted, delivered),
     acceptedBytes: Math.max(state.acceptedBytes, deliveredBytes),
+    received: Math.max(state.received, delivered),
+    receivedBytes: Math.max(state.receivedBytes, deliveredBytes),
     excessBytes: lessExcess(state, place, count),
     delivered,
     deliveredBytes
@@ -367,10 +417,14 @@ export const step = (state: State, input: Input, config: Config): Step => {
       return [unlinked(state, input.link), []]
     case "Settle":
       return settle(state, input.place, input.count, input.result)
+    case "Room":
+      return admit(granted(state, input.room))
     case "Report": {
       if (state.link === undefined) return [state, []]
-      const [next, progress] = report(state, input.room, input.now)
-      return [next, [{ _tag: "Send", link: state.link, frame: { _tag: "Progress", progress } }]]
+      const [next, outputs] = admit(granted(state, input.room))
+      if (next.link === undefined) return [next, outputs]
+      const [told, progress] = report(next, input.room, input.now)
+      return [told, [...outputs, { _tag: "Send", link: state.link, frame: { _tag: "Progress", progress } }]]
     }
   }
 }
@@ -402,7 +456,7 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
   const outputs: Array<Output> = state.link === undefined || state.link === link
     ? []
     : [{ _tag: "CloseLink", link: state.link }]
-  let next: State = { ...state, link, version }
+  let next: State = { ...state, ...nothingInTransit(state), link, version, told: undefined }
   if (frame.incarnation > state.incarnation) {
     // The feeder was started anew. What waits to be processed is its to give again; what was accepted is kept.
     if (state.acknowledge === "processed" && state.incarnation >= 0) {
@@ -426,7 +480,9 @@ const hello = (state: State, frame: Hello, link: number, room: Room, now: number
       carried: state.carried + Math.max(0, kept - state.delivered)
     }
   }
-  const [welcomed, progress] = report({ ...next, next: next.accepted + 1 }, room, now)
+  // What was on its way comes again.
+  next = { ...next, next: next.accepted + 1, received: next.accepted, receivedBytes: next.acceptedBytes }
+  const [welcomed, progress] = report(granted(next, room), room, now)
   outputs.push({
     _tag: "Send",
     link,
@@ -468,10 +524,11 @@ const refuse = (link: number, state: State, reason: RefusedReason, detail: strin
 const violation = (state: State, link: number, field: string, issue: string, retry = false): Step =>
   refuse(link, unlinked(state, link), "invalid", `${field}: ${issue}`, retry)
 
-const unlinked = (state: State, link: number): State => state.link === link ? { ...state, link: undefined } : state
+const unlinked = (state: State, link: number): State =>
+  state.link === link ? { ...state, ...nothingInTransit(state), link: undefined } : state
 
 const received = (state: State, frame: Exclude<FeederFrame, Hello>, link: number, config: Config): Step => {
-  if (frame._tag === "Bye") return [{ ...state, link: undefined }, [{ _tag: "CloseLink", link }]]
+  if (frame._tag === "Bye") return [unlinked(state, link), [{ _tag: "CloseLink", link }]]
   if (frame.heard > state.report) {
     return violation(state, link, "heard", `it is ${frame.heard}, but the last report was ${state.report}`)
   }
@@ -508,9 +565,11 @@ const hear = (state: State, heard: number): State => {
  */
 const estimate = 4
 
-/** The first element of a batch, from an index on, that is none by the Schema here. */
-const firstInvalid = ({ chunk: { invalid } }: Batch, from: number): number | undefined =>
-  invalid === undefined ? undefined : [...invalid.keys()].filter((index) => index >= from).toSorted((a, b) => a - b)[0]
+/** The first element of a batch, between two indices, that is none by the Schema here. */
+const firstInvalid = ({ chunk: { invalid } }: Batch, from: number, to: number): number | undefined =>
+  invalid === undefined
+    ? undefined
+    : [...invalid.keys()].filter((index) => index >= from && index < to).toSorted((a, b) => a - b)[0]
 
 const batch = (state: State, frame: Batch, link: number, config: Config): Step => {
   const count = frame.chunk.length
@@ -526,61 +585,76 @@ const batch = (state: State, frame: Batch, link: number, config: Config): Step =
   if (state.next === undefined) return wrong("first", "a batch after End")
   // The link keeps the order, so that this is a bug of the feeder, or of what is between. It may try again.
   if (frame.first !== state.next) return wrong("first", `it is ${frame.first}, expected ${state.next}`, true)
-  if (last > state.creditTo) return wrong("first", `sequence ${last} is beyond the credit of ${state.creditTo}`)
-  if (frame.first > state.accepted + 1) {
+  if (last > state.windowTo) return wrong("first", `sequence ${last} is beyond the credit of ${state.windowTo}`)
+  if (frame.first > state.received + 1) {
     // It was on its way when the session lapsed: the feeder sends it again on its next link.
     return state.lapsedOn === link
       ? [unlinked(state, link), [{ _tag: "CloseLink", link }]]
-      : wrong("first", `it is ${frame.first}, but ${state.accepted} were accepted`, true)
+      : wrong("first", `it is ${frame.first}, but ${state.received} were accepted`, true)
   }
   const next: State = { ...state, next: last + 1 }
-  if (last <= state.accepted) return [next, []]
-  const added = last - state.accepted
-  const acceptedBytes = state.acceptedBytes + added * frame.elementBytes
-  const isAlone = added === 1 && (state.accepted === state.delivered || state.accepted === state.collectedTo)
-  if (acceptedBytes > state.creditBytesTo && !isAlone) {
-    return wrong("elementBytes", `${acceptedBytes} bytes are beyond the credit of ${state.creditBytesTo}`)
+  if (last <= state.received) return [next, []]
+  const added = last - state.received
+  const receivedBytes = state.receivedBytes + added * frame.elementBytes
+  const isAlone = added === 1 && (state.received === state.delivered || state.received === state.collectedTo)
+  if (receivedBytes > state.creditBytesTo && !isAlone) {
+    return wrong("elementBytes", `${receivedBytes} bytes are beyond the credit of ${state.creditBytesTo}`)
   }
   const excess = Math.max(0, frame.chunk.byteLength - estimate * count * frame.elementBytes)
   if (state.excessBytes + excess > config.frameBytes) {
     return wrong("elementBytes", `it is ${frame.elementBytes}, but ${count} elements take ${frame.chunk.byteLength}`)
   }
-  const from = state.accepted - frame.first + 1
-  const first: Place = {
-    incarnation: state.incarnation,
-    session: state.session,
-    epoch: state.epoch,
-    sequence: state.accepted + 1,
-    bytes: frame.elementBytes,
-    ...(excess > 0 ? { excess: excess / count } : {})
-  }
-  // What is accepted is acknowledged: of an element that is none nothing after it can be. To be processed, each is
-  // settled by itself.
-  const refused = state.acknowledge === "accepted" ? firstInvalid(frame, from) : undefined
-  const accepted = refused === undefined ? last : frame.first + refused - 1
-  const admitted: State = {
+  return admit({
     ...next,
-    accepted,
-    acceptedBytes: state.acceptedBytes + (accepted - state.accepted) * frame.elementBytes,
-    excessBytes: state.excessBytes + excess * (accepted - state.accepted) / count,
-    flushedTo: undefined
-  }
-  const outputs: Array<Output> = accepted > state.accepted
-    ? [{ _tag: "Admit", batch: frame, from, to: accepted - frame.first + 1, first }]
-    : []
-  if (refused !== undefined) {
-    const detail = frame.chunk.invalid?.get(refused) ?? ""
+    received: last,
+    receivedBytes,
+    excessBytes: state.excessBytes + excess * added / count,
+    flushedTo: undefined,
+    transit: [...state.transit, { batch: frame, excess: excess / count }]
+  })
+}
+
+/** Admits what is on its way, as far as there is credit. */
+const admit = (state: State): Step => {
+  const outputs: Array<Output> = []
+  let next = state
+  while (next.transit.length > 0 && next.accepted < next.creditTo) {
+    const [{ batch, excess }, ...others] = next.transit as [InTransit, ...Array<InTransit>] // it is not empty
+    const from = firstNew(next, batch)
+    const to = Math.min(batch.chunk.length, from + next.creditTo - next.accepted)
+    // What is accepted is acknowledged: of an element that is none nothing after it can be. To be processed, each is
+    // settled by itself.
+    const refused = next.acknowledge === "accepted" ? firstInvalid(batch, from, to) : undefined
+    const end = refused ?? to
+    const first: Place = {
+      incarnation: next.incarnation,
+      session: next.session,
+      epoch: next.epoch,
+      sequence: next.accepted + 1,
+      bytes: batch.elementBytes,
+      ...(excess > 0 ? { excess } : {})
+    }
+    next = {
+      ...next,
+      accepted: next.accepted + end - from,
+      acceptedBytes: next.acceptedBytes + (end - from) * batch.elementBytes,
+      transit: end < batch.chunk.length ? next.transit : others
+    }
+    if (end > from) outputs.push({ _tag: "Admit", batch, from, to: end, first })
+    if (refused === undefined || next.link === undefined) continue
+    const detail = batch.chunk.invalid?.get(refused) ?? ""
+    const { link } = next
     outputs.push(
       {
         _tag: "Send",
         link,
-        frame: { _tag: "Refused", reason: "invalid", detail, retry: true, sequence: accepted + 1 }
+        frame: { _tag: "Refused", reason: "invalid", detail, retry: true, sequence: next.accepted + 1 }
       },
       { _tag: "CloseLink", link }
     )
-    return [unlinked(admitted, link), outputs]
+    return [unlinked(next, link), outputs]
   }
-  return [admitted, outputs]
+  return [next, outputs]
 }
 
 const settle = (state: State, place: Place, count: number, result: Result): Step => {
@@ -604,8 +678,8 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
 /** What was refused before it was queued is passed when all before it is settled. */
 const passed = (state: State): State => state.settled > state.delivered ? { ...state, delivered: state.settled } : state
 
-const report = (state: State, room: Room, now: number): readonly [State, Progress] => {
-  const number = state.report + 1
+/** What a feeder may send, by the room that there is. */
+const granted = (state: State, room: Room): State => {
   // What is kept from before this session fills the queue too, unless a take is collecting it.
   const byRoom = room.collecting
     ? state.accepted + room.elements
@@ -614,32 +688,79 @@ const report = (state: State, room: Room, now: number): readonly [State, Progres
     state.creditTo,
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
   )
-  const [told, above] = Settled.tell(state, number)
-  const next: State = {
+  return {
     ...state,
-    report: number,
-    above,
     creditTo,
+    windowTo: Math.max(state.windowTo, creditTo + (state.version < 3 ? 0 : room.window ?? 0)),
     collectedTo: room.collecting ? state.accepted : state.collectedTo,
     creditBytesTo: Math.max(
       state.creditBytesTo,
       (room.collecting ? state.acceptedBytes : state.deliveredBytes) + room.bytes
-    ),
+    )
+  }
+}
+
+/** What is acknowledged as declared. */
+const acknowledged = (state: State): number =>
+  state.acknowledge === "accepted" ? state.accepted : settledCount(state)
+
+/** A report that tells little may wait so long, in milliseconds, for there to be more to tell. */
+const pace = 2
+
+/**
+ * Whether the feeder is to be told how things stand. It is at once when it may have nothing else to do than to wait for
+ * it, when an element came back or was refused, and when a quarter of what it may send has come since it was told; else
+ * not more often than the pace.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const isReportDue = (state: State, room: Room, now: number): boolean => {
+  const { told } = state
+  if (told === undefined || told.collecting !== room.collecting) return true
+  // A clock that stands still, as in a test, paces nothing.
+  if (now - told.at >= pace || now === told.at) return true
+  if (hasEnded(state) || Settled.hasNews(state.above)) return true
+  const isQueueIdle = state.acknowledge === "accepted" || room.collecting || queued(state) === 0
+  if (state.transit.length === 0 && isQueueIdle) return true
+  const { creditBytesTo, windowTo } = granted(state, room)
+  const isStarved = state.received >= told.to && windowTo > told.to
+  const quarter = (windowTo - state.delivered) / 4
+  return isStarved || windowTo - told.to >= quarter || acknowledged(state) - told.acknowledged >= quarter ||
+    creditBytesTo - told.bytesTo >= (creditBytesTo - state.deliveredBytes) / 4
+}
+
+const report = (state: State, room: Room, now: number): readonly [State, Progress] => {
+  const number = state.report + 1
+  const [told, above] = Settled.tell(state, number)
+  const { accepted, creditBytesTo, creditTo, windowTo } = state
+  const next: State = {
+    ...state,
+    report: number,
+    above,
+    told: {
+      at: now,
+      to: windowTo,
+      bytesTo: creditBytesTo,
+      acknowledged: acknowledged(state),
+      collecting: room.collecting
+    },
     // A feeder that echoes nothing for long is given no more than the oldest of these: forgetting newer ones only
     // shortens its lease.
-    sent: state.sent.length < 64 ? [...state.sent, { report: number, at: now, accepted: state.accepted }] : state.sent
+    sent: state.sent.length < 64 ? [...state.sent, { report: number, at: now, accepted }] : state.sent
   }
   return [next, {
     report: number,
-    accepted: next.accepted,
+    accepted,
     delivered: next.delivered,
     carried: next.carried,
     settled: next.settled,
     above: told,
-    creditTo: next.creditTo,
-    creditBytesTo: next.creditBytesTo,
+    creditTo,
+    creditBytesTo,
     ...(room.collecting ? { collecting: true } : {}),
     ...(next.fenced > 0 ? { fenced: next.fenced } : {}),
+    ...(next.version < 3 ? {} : { received: next.received, window: windowTo - creditTo }),
     ended: hasEnded(next)
   }]
 }

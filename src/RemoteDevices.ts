@@ -22,7 +22,7 @@ const TypeId = "~effect-feeder/RemoteDevices"
  * @category protocol
  * @since 0.1.0
  */
-export const versions: readonly [oldest: number, newest: number] = [1, 2]
+export const versions: readonly [oldest: number, newest: number] = [1, 3]
 
 /**
  * How an element is acknowledged. `accepted`: the device's queue has it. `processed`: the consumer has finished with
@@ -98,6 +98,8 @@ export const done: Result = { _tag: "Done" }
  * earlier sessions that have not been handed out. The feeder may send up to sequence `creditTo`, and up to
  * `creditBytesTo` bytes in all since the session began. `collecting`: a take that waits for more has all that is queued,
  * so that nothing waits there. `fenced` counts the settlements of this feeder that came after their session was over.
+ * Since version 3, the link has brought elements up to sequence `received`, and the feeder may send `window` elements
+ * beyond `creditTo`: they are on their way, and accepted when the queue has room.
  *
  * @category protocol
  * @since 0.1.0
@@ -113,6 +115,8 @@ export const Progress = Schema.Struct({
   creditBytesTo: Schema.Natural,
   collecting: Schema.optionalKey(Schema.Boolean),
   fenced: Schema.optionalKey(Schema.Natural),
+  received: Schema.optionalKey(Schema.Natural),
+  window: Schema.optionalKey(Schema.Natural),
   ended: Schema.Boolean
 })
 

@@ -40,7 +40,12 @@ export interface Options<Feeds extends ReadonlyArray<Any>> {
   readonly device?: string | undefined
   /** How many feeders must have ended before a consumer's loop ends. Default 1. */
   readonly feeders?: number | "forever" | undefined
-  /** Bytes that may wait in each feed's queue, shared among its feeders. Default 64 MiB. */
+  /**
+   * Elements that may be on their way to each feed's queue beyond its capacity, shared among its feeders. A feeder uses as
+   * much of it as its link takes to stay busy. Default 16,384.
+   */
+  readonly window?: number | undefined
+  /** Bytes that may be on their way to, and wait in, each feed's queue, shared among its feeders. Default 64 MiB. */
   readonly windowBytes?: number | undefined
   readonly limits?: Limits | undefined
   /** What feeders are checked with before they are told anything. By default anyone is admitted. */
@@ -124,6 +129,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       id,
       name: options.device,
       feeders: options.feeders ?? 1,
+      window: options.window ?? 16_384,
       windowBytes: options.windowBytes ?? 64 * 1024 * 1024,
       frameBytes: limits.frameBytes ?? Number.MAX_SAFE_INTEGER,
       elements: limits.elements ?? 1024 * 1024,

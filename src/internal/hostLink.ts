@@ -95,7 +95,7 @@ export const serve = (
       silence = 0
       if (frame._tag === "Hello") return refuse("invalid", "_tag: a second Hello on one link")
       session.apply({ _tag: "Received", frame, link: number })
-      writer.report()
+      writer.report(frame._tag !== "Batch")
       return receive
     })
     // A live feeder says something every quarter of its lease. One that is silent for three has taken everything back:

@@ -10,7 +10,8 @@ export interface Session {
   state: HostSession.State
   lostAt: number
   readonly apply: (input: HostSession.Input) => void
-  readonly report: () => void
+  /** Admits what there is room for, and reports if that is due or asked for. */
+  readonly report: (isAsked: boolean) => void
 }
 
 /** Elements of one chunk that came together: all that they share. The one with index `from` has `place` and `ordinal`. */

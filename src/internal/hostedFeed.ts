@@ -51,6 +51,7 @@ export interface Shared {
   readonly id: string
   readonly name: string | undefined
   readonly feeders: number | "forever"
+  readonly window: number
   readonly windowBytes: number
   readonly frameBytes: number
   readonly elements: number
@@ -172,7 +173,8 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         elements: Math.max(1, Math.min(share, feed.capacity - promised)),
         // With none left it may still send one element alone.
         bytes: Math.max(0, Math.min(Math.floor(shared.windowBytes / linked), shared.windowBytes - others)),
-        unsettled: feed.capacity + demand
+        unsettled: feed.capacity + demand,
+        window: Math.floor(shared.window / linked)
       }
     }
 
@@ -287,7 +289,12 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           if (shared.feeders !== "forever" && HostSession.hasEnded(session.state)) ended.add(key)
           closeIfFinished()
         },
-        report: () => session.apply({ _tag: "Report", room: roomOf(session), now: shared.now() })
+        report: (isAsked) => {
+          const room = roomOf(session)
+          const now = shared.now()
+          if (isAsked || HostSession.isReportDue(session.state, room, now)) session.apply({ _tag: "Report", room, now })
+          else session.apply({ _tag: "Room", room })
+        }
       }
       sessions.set(key, session)
       return session

@@ -11,15 +11,15 @@ import type { DeviceFrame, DeviceLost, HostLink } from "../RemoteDevices.ts"
  */
 export interface LinkWriter {
   readonly send: (frame: DeviceFrame) => void
-  /** A report is due. Those of one turn of the scheduler become one. */
-  readonly report: () => void
+  /** There may be something to report, or the feeder has asked for a report. Those of one turn become one. */
+  readonly report: (isAsked?: boolean) => void
   /** Sends what is there, then closes the link. */
   readonly close: () => void
   /** Waits until nothing is left to send, and, if the feeder has ended, until it has closed the link. */
   readonly finished: Effect.Effect<void>
-  /** Writes until the link is to be closed. `source.report` sends a report of how things stand. */
+  /** Writes until the link is to be closed. `source.report` sends a report of how things stand, if one is due. */
   readonly run: (source: {
-    readonly report: () => void
+    readonly report: (isAsked: boolean) => void
     readonly hasEnded: () => boolean
   }) => Effect.Effect<void, DeviceLost>
 }
@@ -36,6 +36,7 @@ export const make = (link: HostLink): Effect.Effect<LinkWriter> =>
       const closed = Latch.makeUnsafe(false)
       let hasEnded = () => false
       let isDue = false
+      let isAsked = false
       let isClosing = false
       let isScheduled = false
       const work = () => {
@@ -54,9 +55,10 @@ export const make = (link: HostLink): Effect.Effect<LinkWriter> =>
           frames.push(frame)
           work()
         },
-        report: () => {
+        report: (asked = false) => {
           if (isClosing) return
           isDue = true
+          isAsked ||= asked
           work()
         },
         close: () => {
@@ -68,8 +70,9 @@ export const make = (link: HostLink): Effect.Effect<LinkWriter> =>
           hasEnded = source.hasEnded
           const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
             if (frames.length === 0 && isDue) {
-              isDue = false
-              source.report()
+              const asked = isAsked
+              isDue = isAsked = false
+              source.report(asked)
             }
             const frame = frames.shift()
             if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)

@@ -40,11 +40,18 @@ export const advance = (
   return watermark
 }
 
+/** Whether there is one that no report has told of, and that is not simply done. */
+export const hasNews = (above: Settled): boolean => {
+  for (const { report, result } of above.values()) if (report === 0 && result._tag !== "Done") return true
+  return false
+}
+
 /** What the report of this number tells of them, and they, with what it tells of for the first time. */
 export const tell = (
   settled: { readonly above: Settled; readonly accepted: number },
   report: number
 ): readonly [told: Progress["above"], above: Settled] => {
+  if (settled.above.size === 0) return [[], settled.above]
   const [told, toldTo] = ranges(settled)
   const above = new Map<number, One>()
   for (const [sequence, one] of settled.above) {

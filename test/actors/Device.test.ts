@@ -79,7 +79,7 @@ describe("admission", () => {
         [{ ...hello, device: "/job:else" }, ["another device", "the feeder asked for /job:else"], false],
         [{ ...hello, acknowledge: "accepted" }, ["different feed", "it acknowledges processed elements"], false],
         [{ ...hello, fingerprint: Words.info.fingerprint }, ["different feed", "feed \"numbers\""], false],
-        [{ ...hello, versions: [8, 9] }, ["version", "it speaks 8 to 9, this device 1 to 2"], false]
+        [{ ...hello, versions: [8, 9] }, ["version", "it speaks 8 to 9, this device 1 to 3"], false]
       ]
       for (const [frame, [reason, detail], retry] of cases) {
         const [actualReason, actualDetail, actualRetry] = refusal(yield* answer(options, frame))

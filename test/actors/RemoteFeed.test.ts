@@ -97,7 +97,7 @@ describe("a link", () => {
       assert.deepStrictEqual(rest, [])
       assert.deepInclude(hello, {
         _tag: "Hello",
-        versions: [1, 2],
+        versions: [1, 3],
         feed: "numbers",
         fingerprint: Numbers.info.fingerprint,
         feeder: "f",
