@@ -241,20 +241,22 @@ export const held = <A>(state: State<A>): number =>
     : 0
 
 /**
- * How many elements may be sent now, and how many bytes. `largest` is the size one element may have: when nothing waits
- * at the device it may be as large as a frame, or it would wait for ever.
+ * How many elements may be sent now, of which up to `window` are on their way beyond the room of the device's queue, and
+ * how many bytes. `largest` is the size one element may have: when nothing waits at the device it may be as large as a
+ * frame, or it would wait for ever.
  *
  * @category accessors
  * @since 0.1.0
  */
 export const credit = <A>(
-  state: State<A>
+  state: State<A>,
+  window = 0
 ): { readonly elements: number; readonly bytes: number; readonly largest: number } => {
   if (state.phase !== "Live") return { elements: 0, bytes: 0, largest: 0 }
   const { limits, progress, sent, sentBytes } = state
   const bytes = Math.min(progress.creditBytesTo - sentBytes, limits.frameBytes)
   return {
-    elements: Math.min(progress.creditTo - sent, limits.elements),
+    elements: Math.min(progress.creditTo + Math.min(progress.window ?? 0, window) - sent, limits.elements),
     bytes,
     largest: sent === (progress.collecting === true ? progress.accepted : progress.delivered)
       ? limits.frameBytes

@@ -310,9 +310,9 @@ describe("FeedSession", () => {
   it("takes no version that it did not offer", () => {
     const once = FeedSession.make({ ...make().config, delivery: "effectivelyOnce" })
     const { outputs } = play(once, { _tag: "Opened", now: 0 }, frameOf(welcome("device-a", { report: 1 }), 1))
-    assert.deepStrictEqual(only(sent(outputs), "Hello").versions, [2, 2])
+    assert.deepStrictEqual(only(sent(outputs), "Hello").versions, [2, 3])
     const failed = only(outputs, "Failed")
-    assert.deepStrictEqual([failed.reason, failed.detail], ["version", "it speaks version 1, this feeder 2 to 2"])
+    assert.deepStrictEqual([failed.reason, failed.detail], ["version", "it speaks version 1, this feeder 2 to 3"])
   })
 
   it("refuses a version it does not speak, naming both", () => {

@@ -15,6 +15,7 @@ import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
 import { received } from "../internal/received.ts"
 import * as Restarts from "../internal/restarts.ts"
+import * as Window from "../internal/window.ts"
 import type { FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
 import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
 
@@ -128,6 +129,7 @@ export const make = <A>(options: {
   let failure: DeviceLost | FeedRefused | undefined
   let last: DeviceLost | FeedRefused | undefined
   let failures = 0
+  let window = Window.make()
   /** As many elements as may fit into the next frame, going by the last: more are not taken only to be put back. */
   let likely = 64
   /** Links tried since the device was last heard of. */
@@ -174,6 +176,11 @@ export const make = <A>(options: {
     owner.changedUnsafe()
   }
 
+  /** How many elements of the session are settled. */
+  const settled = () => state.base + state.resolved.size
+
+  const credit = () => FeedSession.credit(state, window.size())
+
   // --- one link ------------------------------------------------------------------------------------------------------
 
   /** Sends what is to be sent, and ends once the link is to be closed. */
@@ -191,7 +198,13 @@ export const make = <A>(options: {
 
   const read = (link: Link): Effect.Effect<never, DeviceLost> =>
     Effect.forever(
-      Effect.map(link.receive, (frame) => apply({ _tag: "Received", frame, now: owner.now() })),
+      Effect.map(link.receive, (frame) => {
+        const now = owner.now()
+        apply({ _tag: "Received", frame, now })
+        if (frame._tag !== "Progress") return
+        const { accepted, received = accepted } = frame.progress
+        window.heard(received, config.acknowledge === "accepted" ? state.progress.delivered : settled(), now)
+      }),
       { disableYield: true }
     )
 
@@ -208,7 +221,8 @@ export const make = <A>(options: {
       // Before it looks: what changes while it does must not be missed.
       free.closeUnsafe()
       mayFindEnd = true
-      const { elements, largest } = FeedSession.credit(state)
+      const { elements, largest } = credit()
+      if (elements <= 0) window.limited()
       if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
       const taken = received(
@@ -227,6 +241,7 @@ export const make = <A>(options: {
         }
         if (count === 0) return untilChanged
         owner.pushedUnsafe(count)
+        window.sent(state.sent + count, owner.now())
         apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items, chunk })
         return turn
       })
@@ -236,11 +251,10 @@ export const make = <A>(options: {
 
   /** How many of the items may be sent in one frame now, and these as the chunk that was measured. */
   const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): Fitting<A> => {
-    const credit = FeedSession.credit(state)
-    let count = Math.min(items.length, credit.elements)
+    const { bytes, elements, largest } = credit()
+    let count = Math.min(items.length, elements)
     // Only one element alone may go beyond the bytes that were granted.
-    const window = Math.max(0, state.progress.creditBytesTo - state.sentBytes)
-    const most = Math.min(window, credit.bytes, frameBytes)
+    const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {
       const chunk = config.chunk(items.slice(0, count).map((item) => item.element))
       const { byteLength } = chunk
@@ -251,7 +265,7 @@ export const make = <A>(options: {
           const { ordinal } = items[0]!
           owner.failUnsafe(new ElementTooLarge({ device, ordinal, bytes: byteLength, limit }))
         }
-        return byteLength <= credit.largest ? { count, chunk } : nothing
+        return byteLength <= largest ? { count, chunk } : nothing
       }
       count = Math.max(1, Math.min(count - 1, Math.floor(count * most / byteLength)))
     }
@@ -285,6 +299,7 @@ export const make = <A>(options: {
     closing.closeUnsafe()
     lost = undefined
     failure = undefined
+    window = Window.make()
     return options.devices.open(device, options.info).pipe(
       Effect.timeoutOrElse({
         duration: config.leaseMillis,

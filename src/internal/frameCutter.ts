@@ -41,10 +41,10 @@ export const makeCutter = (limits: { readonly frameBytes: number; readonly contr
         if (headLength < headerBytes) break
         length = view.getUint32(0, true)
         const kind = head[4]!
-        if (kind > 2 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
+        if (kind > 3 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
           return Result.fail(new MalformedFrame({ field: "kind", issue: `kind ${kind} is unknown` }))
         }
-        const limit = kind === 0 ? limits.controlBytes ?? limits.frameBytes : limits.frameBytes
+        const limit = kind === 1 || kind === 2 ? limits.frameBytes : limits.controlBytes ?? limits.frameBytes
         if (length > limit) {
           const issue = `length ${length} is over the limit of ${limit} bytes`
           return Result.fail(new MalformedFrame({ field: "length", issue }))

@@ -5,7 +5,7 @@
  * Kind 0 is a control frame, JSON text. Kind 1 is a batch: `first` and `heard` as f64, `elementBytes` and the number of
  * runs as u32, for each run its ordinal as f64, its count and its attempt as u32, then the columns. Kind 2 is a batch
  * with ids between the runs and the columns: how many bytes of text they are, as u32, for each the end of its text, as
- * u32, and the text, UTF-8, padded with zeros to a multiple of 8.
+ * u32, and the text, UTF-8, padded with zeros to a multiple of 8. Kind 3 is a report, see `reportFrame.ts`.
  */
 import * as Result from "effect/Result"
 import type { Batch, DeviceFrame, FeederFrame, FeedInfo, Run } from "../RemoteDevices.ts"
@@ -15,6 +15,7 @@ import type { RawFrame } from "./frameCutter.ts"
 import { headerBytes } from "./frameCutter.ts"
 import type { MalformedFrame } from "./malformedFrame.ts"
 import { malformed } from "./malformedFrame.ts"
+import { decodeReport, encodeReport, isCount, reportKind } from "./reportFrame.ts"
 
 export { makeCutter } from "./frameCutter.ts"
 export type { RawFrame } from "./frameCutter.ts"
@@ -33,9 +34,9 @@ const header = (bytes: Uint8Array, length: number, kind: number): void => {
   bytes[4] = kind
 }
 
-const control = (body: Uint8Array): readonly [Uint8Array] => {
+const framed = (body: Uint8Array, kind: number): readonly [Uint8Array] => {
   const bytes = new Uint8Array(headerBytes + body.length)
-  header(bytes, body.length, 0)
+  header(bytes, body.length, kind)
   bytes.set(body, headerBytes)
   return [bytes]
 }
@@ -81,14 +82,21 @@ export const encodeFeederFrame = (
   frame: FeederFrame,
   feed: FeedInfo
 ): readonly [Uint8Array, ...Array<Uint8Array>] =>
-  frame._tag === "Batch" ? encodeBatch(frame, feed) : control(encodeControl(frame))
+  frame._tag === "Batch" ? encodeBatch(frame, feed) : framed(encodeControl(frame), 0)
 
 /** A device's frame as bytes. */
-export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => control(encodeControl(frame))
+export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => {
+  const report = frame._tag === "Progress" ? encodeReport(frame.progress) : undefined
+  return report === undefined ? framed(encodeControl(frame), 0) : framed(report, reportKind)
+}
 
 /** Reads a device's frame. */
 export const decodeDeviceFrame = (raw: RawFrame): Result.Result<DeviceFrame, MalformedFrame> =>
-  raw.kind === 0 ? decodeDeviceControl(raw.body) : malformed("kind", "a device sends no batches")
+  raw.kind === 0
+    ? decodeDeviceControl(raw.body)
+    : raw.kind === reportKind
+    ? decodeReport(raw.body)
+    : malformed("kind", "a device sends no batches")
 
 /** Reads a feeder's frame. `feed` is the one its Hello named, once it is known. */
 export const decodeFeederFrame = (
@@ -97,6 +105,7 @@ export const decodeFeederFrame = (
   limits: { readonly elements: number; readonly stringBytes?: number | undefined }
 ): Result.Result<FeederFrame, MalformedFrame> => {
   if (raw.kind === 0) return decodeFeederControl(raw.body)
+  if (raw.kind === reportKind) return malformed("kind", "a feeder sends no reports")
   return feed === undefined ? malformed("kind", "a batch came before a Hello") : decodeBatch(raw, feed, limits)
 }
 
@@ -129,9 +138,6 @@ const decodeIds = (bytes: Uint8Array, count: number): Result.Result<DecodedIds, 
   }
   return Result.succeed({ ids, rest: bytes.subarray(end) })
 }
-
-/** Whether a number counts something: the f64 of a frame may be anything. */
-const isCount = (n: number, least: number): boolean => Number.isSafeInteger(n) && n >= least && !Object.is(n, -0)
 
 const decodeRuns = (
   view: DataView,

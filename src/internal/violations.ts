@@ -22,8 +22,10 @@ export const wrongReport = (
   sent: number,
   acknowledge: Acknowledge
 ): string | undefined => {
-  const { above, accepted, carried, delivered, settled } = report
+  const { above, accepted, carried, delivered, received = accepted, settled } = report
   if (accepted > sent) return `accepted: it is ${accepted}, but ${sent} were sent`
+  if (received > sent) return `received: it is ${received}, but ${sent} were sent`
+  if (received < accepted) return `received: it is ${received}, but ${accepted} were accepted`
   if (delivered > accepted) return `delivered: it is ${delivered}, but ${accepted} were accepted`
   if (settled > delivered) return `settled: it is ${settled}, but ${delivered} were handed out`
   if (delivered < known.delivered) return `delivered: it is ${delivered}, but was ${known.delivered}`

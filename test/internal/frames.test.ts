@@ -406,7 +406,7 @@ describe("what is not known", () => {
       issueOf(Frames.decodeDeviceFrame(only(json({ _tag: "Dance" })))),
       /^_tag: expected one of .* got "\w+"$/
     )
-    for (const bytes of [frameOf(3, new Uint8Array(4)), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1)]) {
+    for (const bytes of [frameOf(4, new Uint8Array(4)), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1)]) {
       assert.match(issueOf(cutAll([bytes])), /is unknown$/)
     }
   })
