@@ -35,13 +35,20 @@
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import { Batch } from "./internal/batchChunk.ts"
-import { pick } from "./internal/batchColumns.ts"
+import { Batch, join } from "./internal/batchChunk.ts"
 import { ElementInvalid, LayoutUnsupported, MalformedBatch } from "./internal/batchErrors.ts"
 import { printLayout } from "./internal/batchFingerprint.ts"
-import { accepts, compile, explainElement, trim } from "./internal/batchLayout.ts"
+import { passesAll } from "./internal/batchKinds.ts"
+import { compile, explainElement } from "./internal/batchLayout.ts"
 import { read } from "./internal/batchRead.ts"
-import { assemble, stackColumn, stackingOf, stackValues, unstackRows } from "./internal/batchStacking.ts"
+import {
+  columnsOfParts,
+  partsOf,
+  rowsOfParts,
+  stackColumns,
+  stackElements,
+  stackingOf
+} from "./internal/batchStacking.ts"
 import { write } from "./internal/batchWrite.ts"
 import type * as Tensor from "./Tensor.ts"
 
@@ -87,18 +94,24 @@ export type Stacked<S extends Schema.Constraint> = SchemaAST.AST extends S["ast"
   : ReadonlyArray<S["Type"]>
 
 /**
- * One column: fixed-size entries in a typed array, or values with, if known, the bytes they are written as.
+ * One column: entries of one size in a typed array, or values of other kinds.
+ *
+ * **Details**
+ *
+ * What is asked for is made then, and remembered: the `values` of what was received, or one array of tensors that lie
+ * here and there in memory.
  *
  * @category models
  * @since 0.1.0
  */
 export type Column =
-  | { readonly _tag: "Fixed"; readonly data: Tensor.Arrays[Exclude<Tensor.DType, "string">] }
   | {
-    readonly _tag: "Values"
+    readonly _tag: "Fixed"
+    readonly length: number
+    readonly data: Tensor.Arrays[Exclude<Tensor.DType, "string">]
     readonly values: ReadonlyArray<unknown>
-    readonly body: ReadonlyArray<Uint8Array> | undefined
   }
+  | { readonly _tag: "Values"; readonly length: number; readonly values: ReadonlyArray<unknown> }
 
 /**
  * The columns of a batch, in the order in which they are written.
@@ -183,8 +196,14 @@ export interface BatchCodec<A, B> {
    */
   stack(elements: ReadonlyArray<A>): B
 
-  /** Stacks a chunk; the columns of a decoded one are the batch's tensors as they are. */
+  /** Stacks a chunk; the columns of a decoded one, or of a part of it, are the batch's tensors as they are. */
   stackChunk(chunk: Chunk<A>): B
+
+  /**
+   * Makes a chunk of a batch, without making its elements: those are validated as columns, one by one only where the
+   * Schema has checks. The batch's tensors are the chunk's columns as they are. Otherwise as `unstack`.
+   */
+  fromBatch(batch: B, length?: number): Result.Result<Chunk<A>, ElementInvalid>
 
   /**
    * Takes a batch apart into validated elements; their tensors are views of the batch. The fields must agree on the
@@ -274,6 +293,8 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
     (cause) => cause instanceof LayoutUnsupported ? cause : new LayoutUnsupported({ issue: String(cause) })
   )
   const stacking = stackingOf(schema, layout)
+  // A struct behind a brand has columns, but stacks to an array of elements.
+  const hasColumns = stacking.isObject || !layout.isStruct
 
   const own = (chunk: Chunk): Batch =>
     chunk instanceof Batch && chunk.layout === layout ? chunk : fromElements(chunk.elements)
@@ -281,18 +302,40 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
   const fromElements = (elements: ReadonlyArray<unknown>): Batch =>
     new Batch(layout, elements.length, elements, undefined)
 
-  const stack = (elements: ReadonlyArray<unknown>): unknown =>
-    assemble(stacking, (field) => stackValues(field, stacking.isObject ? pick(layout, field.name, elements) : elements))
-
   const invalid = (issue: string) => Result.fail(new ElementInvalid({ issue }))
 
   /** An element, without what the Schema does not know; a check may have looked at that. */
   const validate = (u: unknown): Result.Result<unknown, ElementInvalid> => {
-    if (!accepts(layout, u)) return invalid(explainElement(layout, u))
-    const element = trim(layout, u)
-    return element === u || accepts(layout, element)
+    if (!layout.accepts(u)) return invalid(explainElement(layout, u))
+    const element = layout.trim(u)
+    return element === u || layout.accepts(element)
       ? Result.succeed(element)
       : invalid(explainElement(layout, element))
+  }
+
+  const unstack = (batch: unknown, length: number | undefined): Result.Result<ReadonlyArray<unknown>, ElementInvalid> => {
+    const parts = partsOf(stacking, batch, length)
+    if (Result.isFailure(parts)) return invalid(parts.failure)
+    const elements: Array<unknown> = []
+    for (const row of rowsOfParts(stacking, parts.success)) {
+      const element = validate(row)
+      if (Result.isFailure(element)) return invalid(`element ${elements.length}: ${element.failure.issue}`)
+      elements.push(element.success)
+    }
+    return Result.succeed(elements)
+  }
+
+  /** A batch as it is, if all of it is valid. */
+  const chunkOf = (batch: unknown, length: number | undefined): Batch | undefined => {
+    const parts = partsOf(stacking, batch, length)
+    if (Result.isFailure(parts) || !hasColumns) return undefined
+    const columns = columnsOfParts(layout, parts.success)
+    if (columns === undefined) return undefined
+    const chunk = new Batch(layout, parts.success.length, undefined, columns)
+    const { ast, filters } = layout
+    return filters.length === 0 || chunk.elements.every((element) => passesAll(filters, element, ast))
+      ? chunk
+      : undefined
   }
 
   return {
@@ -302,27 +345,20 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
       const start = Math.min(Math.max(from, 0), chunk.length)
       return own(chunk).slice(start, Math.min(Math.max(to ?? chunk.length, start), chunk.length))
     },
-    concat: (chunks) => chunks.length === 1 ? chunks[0]! : fromElements(chunks.flatMap((chunk) => chunk.elements)),
-    stack,
+    concat: (chunks) => chunks.length === 1 ? own(chunks[0]!) : join(layout, chunks.map(own)),
+    stack: (elements) => stackElements(stacking, elements),
     stackChunk: (chunk) => {
-      const { received } = own(chunk)
-      return received === undefined || !(stacking.isObject || stacking.fields[0]!.tensor)
-        ? stack(chunk.elements)
-        : assemble(stacking, (field) => stackColumn(layout, field, received, chunk.length))
+      const batch = own(chunk)
+      return batch.isStored && hasColumns ? stackColumns(stacking, batch.stored) : stackElements(stacking, batch.elements)
     },
-    unstack: (batch, length) => {
-      const rows = unstackRows(stacking, batch, length)
-      if (Result.isFailure(rows)) return invalid(rows.failure)
-      const elements: Array<unknown> = []
-      for (const row of rows.success) {
-        const element = validate(row)
-        if (Result.isFailure(element)) return invalid(`element ${elements.length}: ${element.failure.issue}`)
-        elements.push(element.success)
-      }
-      return Result.succeed(elements)
+    fromBatch: (batch, length) => {
+      const chunk = Result.getOrElse(Result.try(() => chunkOf(batch, length)), () => undefined)
+      // What is not valid is said element by element.
+      return chunk === undefined ? Result.map(unstack(batch, length), fromElements) : Result.succeed(chunk)
     },
+    unstack,
     validate,
-    encode: (chunk) => write(layout, own(chunk).columns, chunk.length),
+    encode: (chunk) => write(own(chunk).stored, chunk.length),
     decode: (bytes, limits) =>
       Result.try({
         try: () => read(layout, bytes, limits),

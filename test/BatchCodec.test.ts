@@ -664,23 +664,35 @@ describe("BatchCodec", () => {
   })
 
   describe("segments", () => {
-    it("large columns are views, and every column is aligned", () => {
-      const schema = Schema.Struct({ a: Schema.Boolean, image: Tensor.uint8([64, 65]), z: Tensor.float64([3]) })
-      const codec = BatchCodec.make(schema)
-      const elements = samples(Tensor.float64([3]), 7, 1).map((z) => ({
-        a: true,
-        image: new Uint8Array(64 * 65).fill(7),
-        z
-      }))
-      const chunk = codec.fromElements(elements)
-      const segments = codec.encode(chunk)
-      const image = chunk.columns[1]
+    const tiles = (count: number) =>
+      samples(Tensor.float64([3]), count, 1).map((z, i) => ({ a: true, image: new Uint8Array(64 * 65).fill(i), z }))
+    const Tiles = BatchCodec.make(
+      Schema.Struct({ a: Schema.Boolean, image: Tensor.uint8([64, 65]), z: Tensor.float64([3]) })
+    )
 
-      assert.strictEqual(segments.length, 3)
+    it("large tensors are written from where they are, and every column is aligned", () => {
+      const elements = tiles(7)
+      const chunk = Tiles.fromElements(elements)
+      const segments = Tiles.encode(chunk)
+
+      assert.strictEqual(segments.length, 9)
       assert.strictEqual(segments[0]!.byteLength % 8, 0)
-      assert.isTrue(image?._tag === "Fixed" && segments[1]!.buffer === image.data.buffer)
+      elements.forEach(({ image }, i) => assert.strictEqual(segments[1 + i]!.buffer, image.buffer))
       assert.strictEqual(chunk.byteLength, join(segments).byteLength)
-      assert.deepStrictEqual(Result.getOrThrow(codec.decode(join(segments))).elements, elements)
+      assert.deepStrictEqual(Result.getOrThrow(Tiles.decode(join(segments))).elements, elements)
+    })
+
+    it("a large column that is in one array is one segment, and not copied", () => {
+      const received = Result.getOrThrow(Tiles.decode(bare(Tiles, tiles(9))))
+      const stacked = Result.getOrThrow(Tiles.fromBatch(Tiles.stackChunk(received)))
+      for (const chunk of [Tiles.slice(received, 1, 8), Tiles.slice(stacked, 1, 8)]) {
+        const segments = Tiles.encode(chunk)
+        const image = chunk.columns[1]
+
+        assert.strictEqual(segments.length, 3)
+        assert.isTrue(image?._tag === "Fixed" && segments[1]!.buffer === image.data.buffer)
+        assert.deepStrictEqual(Result.getOrThrow(Tiles.decode(join(segments))).elements, tiles(9).slice(1, 8))
+      }
     })
 
     it("aligned columns are decoded as views", () => {

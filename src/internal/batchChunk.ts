@@ -1,86 +1,145 @@
 /** The implementation of `Chunk`: elements, columns or both, and their size. */
-import type { Chunk, Column, Columns } from "../BatchCodec.ts"
-import { align } from "./batchBuffers.ts"
-import { gather, pick, scatter, sliceColumn, valuesOf } from "./batchColumns.ts"
-import { columnCount, type Layout } from "./batchLayout.ts"
-import { weighRest } from "./batchRest.ts"
-import { weighText } from "./batchText.ts"
-import { bodySize, headerBytes } from "./batchWrite.ts"
-import { storages } from "./tensorStorage.ts"
+import * as Result from "effect/Result"
+import type { Chunk, Columns } from "../BatchCodec.ts"
+import { arrayOf } from "./batchBuffers.ts"
+import type { Stored } from "./batchKind.ts"
+import type { Layout } from "./batchLayout.ts"
+import { fieldOf, RestColumn } from "./batchRest.ts"
+import { headerSize } from "./batchWrite.ts"
 
 export class Batch implements Chunk {
   readonly layout: Layout
   readonly length: number
-  /** The columns it was made from; those it makes of elements it keeps to itself. */
-  readonly received: Columns | undefined
   readonly invalid: ReadonlyMap<number, string> | undefined
   #elements: ReadonlyArray<unknown> | undefined
-  #columns: Columns | undefined
+  /** Those known so far, in the order of the fields, the rest last. */
+  readonly #columns: Array<Stored | undefined>
+  #isStored: boolean
+  /** The values of each field, until all columns are known. */
+  #values: ReadonlyArray<ReadonlyArray<unknown>> | undefined
   #byteLength: number | undefined
 
   constructor(
     layout: Layout,
     length: number,
     elements: ReadonlyArray<unknown> | undefined,
-    received: Columns | undefined,
+    columns: ReadonlyArray<Stored> | undefined,
     invalid?: ReadonlyMap<number, string>
   ) {
     this.layout = layout
     this.length = length
-    this.received = received
     this.invalid = invalid
     this.#elements = elements
-    this.#columns = received
+    this.#columns = columns?.slice() ?? []
+    this.#isStored = columns !== undefined
   }
   get elements(): ReadonlyArray<unknown> {
-    return this.#elements ??= scatter(this.layout, this.columns, this.length)
+    return this.#elements ??= rowsOf(this.layout, this.stored, this.length)
+  }
+  /** Whether the columns are known, so that nothing of them has to be made of elements. */
+  get isStored(): boolean {
+    return this.#isStored
+  }
+  /** Throws `ElementInvalid` when an element that was not validated does not fit the layout. */
+  get stored(): ReadonlyArray<Stored> {
+    if (!this.#isStored) {
+      const { rest, shape: { fields } } = this.layout
+      for (let k = 0; k < fields.length; k++) this.#columnOf(k)
+      if (rest !== undefined) this.#columns[fields.length] ??= new RestColumn(rest, this.elements)
+      this.#isStored = true
+      this.#values = undefined
+    }
+    return this.#columns as ReadonlyArray<Stored> // each of them, since it is stored
   }
   get columns(): Columns {
-    return this.#columns ??= gather(this.layout, this.elements)
+    return this.stored.map(({ column }) => column)
   }
   get byteLength(): number {
-    return this.#byteLength ??= measure(this.layout, this.length, this.#elements, this.#columns)
+    return this.#byteLength ??= this.#measure()
   }
   slice(from: number, to: number): Batch {
-    const { layout, received } = this
     return new Batch(
-      layout,
+      this.layout,
       to - from,
       this.#elements?.slice(from, to),
-      received?.map((column, k) => sliceColumn(column, from, to, layout.leaves[k]?.width ?? 1)),
-      this.invalid === undefined ? undefined : new Map([...this.invalid].map(([i, issue]) => [i - from, issue]))
+      this.#isStored ? this.stored.map((column) => column.slice(from, to)) : undefined,
+      this.invalid && sliceInvalid(this.invalid, from, to)
     )
+  }
+  #columnOf(k: number): Stored {
+    const { isStruct, shape: { fields, take } } = this.layout
+    this.#values ??= isStruct ? take(this.elements) : [this.elements]
+    return this.#columns[k] ??= fields[k]!.kind.gather(this.#values[k]!)
+  }
+  // A column whose size depends on its values is made to tell it, and kept: whoever asks is about to send it.
+  #measure(): number {
+    const { bodies, rest, shape: { fields } } = this.layout
+    let bytes = headerSize(bodies.length)
+    for (let k = 0; k < fields.length; k++) {
+      const { sizeOf } = fields[k]!.kind
+      bytes += sizeOf === undefined ? this.#weigh(k) : sizeOf(this.length)
+    }
+    if (rest !== undefined) {
+      bytes += (this.#columns[fields.length] ??= new RestColumn(rest, this.elements)).byteLength
+    }
+    return bytes
+  }
+  // What cannot be written is refused when it is, and weighs something where it never is.
+  #weigh(k: number): number {
+    return Result.getOrElse(Result.try(() => this.#columnOf(k).byteLength), () => 64 * this.length)
   }
 }
 
-// Bytes on the wire: exact, save for the rest when only its values are known, which are then taken for more.
-const measure = (
-  layout: Layout,
-  length: number,
-  elements: ReadonlyArray<unknown> | undefined,
-  columns: Columns | undefined
-): number => {
-  const { leaves, rest } = layout
-  let total = align(headerBytes + 4 * columnCount(layout))
-  leaves.forEach((leaf, k) => {
-    const { name, spec, width } = leaf
-    const column = columns?.[k]
-    total += align(
-      spec.dtype !== "string"
-        ? length * width * storages[spec.dtype].bytes
-        : column === undefined
-        ? weighText(pick(layout, name, elements!).flat())
-        : bodyBytes(column) ?? weighText(valuesOf(column))
-    )
-  })
+/** The elements of columns. */
+export const rowsOf = (layout: Layout, columns: ReadonlyArray<Stored>, length: number): ReadonlyArray<unknown> => {
+  const { isStruct, rest, shape: { fields, make } } = layout
+  if (!isStruct) return columns[0]!.values
+  const values = arrayOf<ReadonlyArray<unknown>>(fields.length)
+  for (let k = 0; k < fields.length; k++) values[k] = columns[k]!.values
+  const rows = make(values, length)
   if (rest !== undefined) {
-    const column = columns?.[leaves.length]
-    total += align(
-      column === undefined ? weighRest(rest, elements!) : bodyBytes(column) ?? weighRest(rest, valuesOf(column))
-    )
+    const others = columns[fields.length]!.values
+    for (let i = 0; i < length; i++) {
+      const other = others[i]
+      for (const name of rest.names!) {
+        if (Object.hasOwn(other as object, name)) rows[i]![name] = fieldOf(other, name) // a decoded struct
+      }
+    }
   }
-  return total
+  return rows
 }
 
-const bodyBytes = (column: Column): number | undefined =>
-  column._tag === "Values" && column.body !== undefined ? bodySize(column.body) : undefined
+/** One batch of all these of one layout, in order; of columns if all have them, else of elements. */
+export const join = (layout: Layout, batches: ReadonlyArray<Batch>): Batch => {
+  const length = batches.reduce((sum, batch) => sum + batch.length, 0)
+  const first = batches[0]
+  const isStored = first !== undefined && batches.every((batch) => batch.isStored)
+  return new Batch(
+    layout,
+    length,
+    isStored ? undefined : batches.flatMap((batch) => batch.elements),
+    isStored ? first.stored.map((column, k) => column.join(batches.map((batch) => batch.stored[k]!))) : undefined,
+    joinInvalid(batches)
+  )
+}
+
+const sliceInvalid = (
+  invalid: ReadonlyMap<number, string>,
+  from: number,
+  to: number
+): ReadonlyMap<number, string> | undefined => {
+  const some = new Map<number, string>()
+  for (const [i, issue] of invalid) if (i >= from && i < to) some.set(i - from, issue)
+  return some.size === 0 ? undefined : some
+}
+
+const joinInvalid = (batches: ReadonlyArray<Batch>): ReadonlyMap<number, string> | undefined => {
+  if (batches.every((batch) => batch.invalid === undefined)) return undefined
+  const invalid = new Map<number, string>()
+  let at = 0
+  for (const batch of batches) {
+    for (const [i, issue] of batch.invalid ?? []) invalid.set(at + i, issue)
+    at += batch.length
+  }
+  return invalid
+}

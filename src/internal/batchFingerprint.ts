@@ -3,15 +3,16 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as Tensor from "../Tensor.ts"
-import { byName, isOptional, type Layout } from "./batchLayout.ts"
+import { isOptional, type Layout } from "./batchLayout.ts"
+import { byName } from "./batchShape.ts"
 
 // Raise it when the bytes change.
 const version = 1
 
 /** The layout as JSON text. */
-export const printLayout = ({ isStruct, leaves, rest }: Layout): string => {
+export const printLayout = ({ isStruct, rest, shape }: Layout): string => {
   const columns = [
-    ...leaves.map(({ kind, name, spec }) => kind === "tensor" ? { name, kind, ...spec } : { name, kind }),
+    ...shape.fields.map(({ kind, name }) => ({ name, ...kind.print })),
     ...(rest === undefined ? [] : [{ kind: rest.format, of: printSchema(SchemaAST.toEncoded(rest.ast), []) }])
   ]
   return JSON.stringify({ codec: version, element: isStruct ? "struct" : "whole", columns })

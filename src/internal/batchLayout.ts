@@ -3,113 +3,105 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import * as Tensor from "../Tensor.ts"
 import { atPath, inLine, LayoutUnsupported } from "./batchErrors.ts"
-import { fieldOf, type Rest, restOf } from "./batchRest.ts"
-import { isWellFormed } from "./batchText.ts"
-import { matcher } from "./tensorStorage.ts"
-
-type Filter = SchemaAST.Filter<unknown>
-
-/** A column of its own. */
-export interface Leaf {
-  readonly name: string
-  readonly kind: "tensor" | "number" | "boolean" | "string"
-  readonly spec: Tensor.Spec
-  /** Entries per element. */
-  readonly width: number
-  readonly isScalar: boolean
-  /** Whether a value fits the column, checks aside. */
-  readonly matches: (u: unknown) => boolean
-  readonly ast: SchemaAST.AST
-  readonly filters: ReadonlyArray<Filter>
-}
+import { type Filter, filtersOf, kindOf, passesAll } from "./batchKinds.ts"
+import { type Rest, restOf } from "./batchRest.ts"
+import { type Field, only, type Shape, shapeOf, trimmer } from "./batchShape.ts"
+import { isWellFormed } from "./batchUtf8.ts"
 
 /** How the elements of a Schema become columns. */
 export interface Layout {
   readonly isStruct: boolean
-  readonly leaves: ReadonlyArray<Leaf>
+  /** The fields that have columns; one named "" where the element is a column. */
+  readonly shape: Shape
   readonly rest: Rest | undefined
-  /** The fields of a struct. */
-  readonly names: ReadonlySet<string>
+  /** For each body, the name of its field. */
+  readonly bodies: ReadonlyArray<string>
   /** Checks on the struct as a whole. */
   readonly filters: ReadonlyArray<Filter>
   readonly ast: SchemaAST.AST
+  /** Whether a value is an element. */
+  readonly accepts: (u: unknown) => boolean
+  /** What is declared of an element that is accepted: the element itself if that is all of it. */
+  readonly trim: (u: unknown) => unknown
 }
 
-/** How many columns there are. */
-export const columnCount = ({ leaves, rest }: Layout): number => leaves.length + (rest === undefined ? 0 : 1)
-
-/** In the order of their names. */
-export const byName = (self: { readonly name: string }, that: { readonly name: string }): number =>
-  self.name < that.name ? -1 : self.name > that.name ? 1 : 0
-
-export const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === true
-
-const scalars: { readonly [Tag in SchemaAST.AST["_tag"]]?: Pick<Leaf, "kind" | "spec"> } = {
-  Number: { kind: "number", spec: { dtype: "float64", shape: [] } },
-  Boolean: { kind: "boolean", spec: { dtype: "bool", shape: [] } },
-  String: { kind: "string", spec: { dtype: "string", shape: [] } }
+const layoutOf = (
+  isStruct: boolean,
+  fields: ReadonlyArray<Field>,
+  rest: Rest | undefined,
+  ast: SchemaAST.AST,
+  rules: Pick<Layout, "accepts" | "trim" | "filters">
+): Layout => {
+  const shape = shapeOf(fields)
+  const bodies = shape.fields.flatMap(({ kind, name }) => Array.from({ length: kind.bodies }, () => name))
+  return { isStruct, shape, rest, bodies: rest === undefined ? bodies : [...bodies, rest.name], ast, ...rules }
 }
 
-const leafOf = (name: string, ast: SchemaAST.AST): Leaf | undefined => {
-  if (ast.encoding !== undefined || isOptional(ast)) return undefined
-  const tensor = Tensor.fromAST(ast)
-  const column = tensor === undefined ? scalars[ast._tag] : { kind: "tensor" as const, spec: tensor }
-  if (column === undefined) return undefined
-  const { kind, spec } = column
-  return {
-    name,
-    kind,
-    spec,
-    width: Tensor.sizeOf(spec.shape),
-    isScalar: spec.shape.length === 0,
-    matches: matcher(spec),
-    ast,
-    filters: filtersOf(ast.checks)
+const compileWhole = (ast: SchemaAST.AST): Layout => {
+  const kind = kindOf("", ast)
+  if (kind !== undefined) {
+    const trim = kind.trim ?? ((u: unknown) => u)
+    const field = { name: "", kind, ast, isOptional: false }
+    return layoutOf(false, [field], undefined, ast, { accepts: kind.accepts, trim, filters: [] })
   }
+  const rest = restOf(undefined, ast)
+  const { accepts, trim } = rest
+  return layoutOf(false, [], rest, ast, { accepts, trim, filters: [] })
 }
-
-const filtersOf = (checks: ReadonlyArray<SchemaAST.Check<unknown>> | undefined): ReadonlyArray<Filter> =>
-  checks === undefined
-    ? []
-    : checks.flatMap((check) => check._tag === "Filter" ? [check] : filtersOf(check.checks))
 
 /** Lays a Schema out. Throws `LayoutUnsupported`. */
 export const compile = (ast: SchemaAST.AST): Layout => {
-  const whole = leafOf("", ast)
-  const other = { isStruct: false, names: new Set<string>(), filters: [], ast }
-  if (whole !== undefined) return { ...other, leaves: [whole], rest: undefined }
   if (
     !SchemaAST.isObjects(ast) || ast.encoding !== undefined || ast.encodingChecks !== undefined ||
     ast.indexSignatures.length > 0
   ) {
-    return { ...other, leaves: [], rest: restOf(undefined, ast) }
+    return compileWhole(ast)
   }
-  const leaves: Array<Leaf> = []
+  const fields: Array<Field> = []
   const others: Array<SchemaAST.PropertySignature> = []
   for (const property of ast.propertySignatures) {
     if (typeof property.name === "symbol" || property.name === "__proto__") {
       throw new LayoutUnsupported({ issue: `field ${String(property.name)} cannot be sent; rename it` })
     }
-    const leaf = leafOf(String(property.name), property.type)
-    if (leaf === undefined) others.push(property)
-    else leaves.push(leaf)
+    const name = String(property.name)
+    const kind = kindOf(name, property.type)
+    if (kind === undefined) others.push(property)
+    else fields.push({ name, kind, ast: property.type, isOptional: isOptional(property.type) })
   }
   const rest = others.length === 0
     ? undefined
     : restOf(others.map(({ name }) => String(name)), new SchemaAST.Objects(others, []))
-  const names = new Set(ast.propertySignatures.map(({ name }) => String(name)))
-  return { isStruct: true, leaves: leaves.toSorted(byName), rest, names, filters: filtersOf(ast.checks), ast }
+  return layoutOf(true, fields, rest, ast, rulesOf(ast, fields, rest))
 }
 
-/** Whether all checks pass. */
-export const passes = (filters: ReadonlyArray<Filter>, u: unknown, ast: SchemaAST.AST): boolean => {
-  for (let i = 0; i < filters.length; i++) {
-    if (filters[i]!.run(u, ast, {}) !== undefined) return false
+const rulesOf = (
+  ast: SchemaAST.Objects,
+  fields: ReadonlyArray<Field>,
+  rest: Rest | undefined
+): Pick<Layout, "accepts" | "trim" | "filters"> => {
+  const names = ast.propertySignatures.map(({ name }) => String(name))
+  const filters = filtersOf(ast.checks)
+  const shape = shapeOf(fields)
+  const trim = trimmer(fields, names)
+  return {
+    filters,
+    accepts: names.length === 0
+      ? (u) => Predicate.isNotNullish(u) && passesAll(filters, u, ast)
+      : (u) =>
+        Predicate.isObject(u) && shape.accepts(u) && (rest === undefined || rest.accepts(u)) &&
+        passesAll(filters, u, ast),
+    trim: rest === undefined ? trim : (u) => {
+      if (!Predicate.isObject(u)) return u
+      const others = only(u, rest.names!)
+      const trimmed = rest.trim(others)
+      const element = trim(u)
+      return trimmed === others ? element : { ...only(element as object, names), ...trimmed as object }
+    }
   }
-  return true
 }
+
+export const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === true
 
 /** Why a value does not satisfy a Schema. */
 export const explain = (ast: SchemaAST.AST, u: unknown): string => {
@@ -121,48 +113,9 @@ export const explain = (ast: SchemaAST.AST, u: unknown): string => {
 }
 
 /** Why `accepts` says no. */
-export const explainElement = (layout: Layout, u: unknown): string => {
-  const { ast, isStruct, leaves, rest } = layout
-  const names = [...leaves.map(({ name }) => name), ...(rest?.names ?? [])]
+export const explainElement = ({ ast, isStruct, rest, shape }: Layout, u: unknown): string => {
+  const names = [...shape.fields.map(({ name }) => name), ...(rest?.names ?? [])]
   const issue = explain(ast, u)
   const ill = isStruct && Predicate.isObject(u) ? names.find((name) => !isWellFormed(u[name])) : undefined
   return ill === undefined || !issue.startsWith("expected well-formed") ? issue : atPath([ill], issue)
-}
-
-/** Whether a value is an element. */
-export const accepts = (layout: Layout, u: unknown): boolean => {
-  const { ast, filters, isStruct, leaves, rest } = layout
-  const isEmpty = leaves.length === 0 && rest === undefined
-  if (isStruct && !(isEmpty ? Predicate.isNotNullish(u) : Predicate.isObject(u))) return false
-  for (let k = 0; k < leaves.length; k++) {
-    const leaf = leaves[k]!
-    const value = isStruct ? fieldOf(u, leaf.name) : u
-    if (!leaf.matches(value) || !passes(leaf.filters, value, leaf.ast)) return false
-  }
-  return (rest === undefined || rest.accepts(u)) && passes(filters, u, ast)
-}
-
-/** What is declared of an element that is accepted: the element itself if that is all of it. */
-export const trim = ({ isStruct, names, rest }: Layout, u: unknown): unknown => {
-  if (!isStruct) return rest === undefined ? u : rest.trim(u)
-  if (!Predicate.isObject(u)) return u
-  const others = rest?.names === undefined ? undefined : only(u, rest.names)
-  const trimmed = others === undefined ? undefined : rest?.trim(others)
-  if (trimmed === others && hasOnly(u, names)) return u
-  return Object.assign(only(u, names), trimmed)
-}
-
-/** In a loop, at a third of the time that a list of all keys takes. */
-const hasOnly = (u: object, names: ReadonlySet<string>): boolean => {
-  for (const key in u) {
-    if (!names.has(key)) return false
-  }
-  return Object.getOwnPropertySymbols(u).length === 0
-}
-
-/** The fields of these names that an object has. */
-const only = (u: object, names: Iterable<string>): { [name: string]: unknown } => {
-  const fields: { [name: string]: unknown } = {}
-  for (const name of names) if (name in u) fields[name] = fieldOf(u, name)
-  return fields
 }

@@ -1,33 +1,23 @@
 /** Bytes as a batch: refuses all that `write` does not make. */
-import type { Chunk, Column, Limits } from "../BatchCodec.ts"
-import { align, viewOf } from "./batchBuffers.ts"
-import { Batch } from "./batchChunk.ts"
-import { unpack } from "./batchColumns.ts"
+import type { Chunk, Limits } from "../BatchCodec.ts"
+import { align } from "./batchBuffers.ts"
+import { Batch, rowsOf } from "./batchChunk.ts"
 import { mark, refuse } from "./batchErrors.ts"
-import { columnCount, explain, type Layout, type Leaf, passes } from "./batchLayout.ts"
+import { Source, type Stored } from "./batchKind.ts"
+import { passesAll } from "./batchKinds.ts"
+import { explain, type Layout } from "./batchLayout.ts"
 import { readRest } from "./batchRest.ts"
-import { readText } from "./batchText.ts"
+import type { Field } from "./batchShape.ts"
 import { headerBytes, magic } from "./batchWrite.ts"
-import { storages, type StoredDType } from "./tensorStorage.ts"
 
 const defaultMaxElements = 2 ** 20
-
-const readFixed = (name: string, dtype: StoredDType, bytes: Uint8Array, entries: number): Column => {
-  const expected = entries * storages[dtype].bytes
-  if (bytes.byteLength !== expected) {
-    refuse(name, `expected ${entries} × ${dtype} in ${expected} bytes, got ${bytes.byteLength} bytes`)
-  }
-  const data = viewOf(bytes, dtype, entries)
-  if (dtype === "bool" && !bytes.every((byte) => byte <= 1)) refuse(name, "a boolean is neither 0 nor 1")
-  return { _tag: "Fixed", data }
-}
 
 /** Throws `MalformedBatch`, and what the checks of the Schema throw. */
 export const read = (layout: Layout, received: Uint8Array, limits: Limits | undefined): Chunk => {
   // A plain Uint8Array, because a Buffer's `slice` does not copy.
   const bytes = new Uint8Array(received.buffer, received.byteOffset, received.byteLength)
-  const { leaves, rest } = layout
-  const count = columnCount(layout)
+  const { filters, rest, shape: { fields } } = layout
+  const count = layout.bodies.length
   const tableEnd = headerBytes + 4 * count
   const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.byteLength < align(tableEnd)) refuse("header", `${bytes.byteLength} bytes are too few`)
@@ -50,7 +40,7 @@ export const read = (layout: Layout, received: Uint8Array, limits: Limits | unde
   }
   skipPadding("header")
   const bodies = Array.from({ length: count }, (_, k) => {
-    const field = leaves[k]?.name ?? rest!.name
+    const field = layout.bodies[k]!
     const size = header.getUint32(headerBytes + 4 * k, true)
     if (size > bytes.byteLength - at) refuse(field, `${size} bytes do not fit into the payload`)
     const body = bytes.subarray(at, at + size)
@@ -61,29 +51,29 @@ export const read = (layout: Layout, received: Uint8Array, limits: Limits | unde
   if (at !== bytes.byteLength) refuse("header", `${bytes.byteLength - at} bytes follow the last column`)
 
   const invalid = limits?.invalid === "mark" ? new Map<number, string>() : undefined
-  const columns = leaves.map((leaf, k) => {
-    const { dtype } = leaf.spec
-    const entries = length * leaf.width
-    const column = dtype === "string"
-      ? readText(leaf.name, bodies[k]!, entries, limits?.maxStringBytes ?? Infinity)
-      : readFixed(leaf.name, dtype, bodies[k]!, entries)
-    if (leaf.filters.length > 0) readChecks(leaf, unpack(leaf, column, length), invalid)
+  const source = new Source(bodies, limits?.maxStringBytes ?? Infinity)
+  const columns = fields.map((field): Stored => {
+    const column = field.kind.read(source, length)
+    const { passes } = field.kind
+    if (passes !== undefined) readChecks({ ...field, passes }, column.values, invalid)
     return column
   })
-  if (rest !== undefined) columns.push(readRest(rest, bodies[leaves.length]!, length, invalid))
-  const chunk = new Batch(layout, length, undefined, columns)
-  if (layout.filters.length > 0) readChecks({ ...layout, name: "" }, chunk.elements, invalid)
-  return invalid === undefined || invalid.size === 0 ? chunk : new Batch(layout, length, undefined, columns, invalid)
+  if (rest !== undefined) columns.push(readRest(rest, source.next(), length, invalid))
+  const rows = filters.length === 0 ? undefined : rowsOf(layout, columns, length)
+  if (rows !== undefined) {
+    readChecks({ ast: layout.ast, name: "", passes: (u) => passesAll(filters, u, layout.ast) }, rows, invalid)
+  }
+  return new Batch(layout, length, rows, columns, invalid?.size === 0 ? undefined : invalid)
 }
 
 // Runs what the layout does not prove, on what nothing is known against yet. Refuses the batch, or marks the element.
 const readChecks = (
-  { ast, filters, name }: Pick<Leaf, "ast" | "filters" | "name">,
+  { ast, name, passes }: Pick<Field, "ast" | "name"> & { readonly passes: (u: unknown) => boolean },
   values: ReadonlyArray<unknown>,
   invalid: Map<number, string> | undefined
 ): void => {
   for (let i = 0; i < values.length; i++) {
-    if (invalid?.has(i) === true || passes(filters, values[i], ast)) continue
+    if (invalid?.has(i) === true || passes(values[i])) continue
     if (invalid === undefined) refuse(name, `element ${i}: ${explain(ast, values[i])}`)
     else mark(invalid, i, () => `${name === "" ? "" : `${name}: `}${explain(ast, values[i])}`)
   }

@@ -4,10 +4,11 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import type { Column } from "../BatchCodec.ts"
 import * as Tensor from "../Tensor.ts"
+import { align } from "./batchBuffers.ts"
 import { attempt, ElementInvalid, inLine, mark, refuse } from "./batchErrors.ts"
-import { decoder, encoder, isWellFormed, utf8Length } from "./batchText.ts"
+import type { Body, Stored } from "./batchKind.ts"
+import { decoder, encoder, isWellFormed, utf8Length } from "./batchUtf8.ts"
 
 /** The column of all that has none of its own: some fields of a struct, or whole elements. */
 export interface Rest {
@@ -131,10 +132,43 @@ export const restOf = (names: ReadonlyArray<string> | undefined, ast: SchemaAST.
 const explained = <A>(result: Result.Result<A, Schema.SchemaError>): Result.Result<A, string> =>
   Result.mapError(result, (error) => inLine(error.issue))
 
-/** Throws `ElementInvalid`. */
-export const writeRest = (rest: Rest, values: ReadonlyArray<unknown>): ReadonlyArray<Uint8Array> => [
-  Result.getOrThrowWith(attempt(() => rest.encode(values)), (issue) => new ElementInvalid({ issue }))
-]
+/** Rows, or elements, of which only the fields of the rest are looked at. */
+export class RestColumn implements Stored {
+  readonly _tag = "Values"
+  readonly values: ReadonlyArray<unknown>
+  readonly #rest: Rest
+  #body: Uint8Array | undefined
+
+  constructor(rest: Rest, values: ReadonlyArray<unknown>, body?: Uint8Array) {
+    this.#rest = rest
+    this.values = values
+    this.#body = body
+  }
+  get column(): this {
+    return this
+  }
+  get length(): number {
+    return this.values.length
+  }
+  /** Exact if it is written, else as `weighRest` has it. */
+  get byteLength(): number {
+    return align(this.#body === undefined ? weighRest(this.#rest, this.values) : this.#body.byteLength)
+  }
+  slice(from: number, to: number): RestColumn {
+    return new RestColumn(this.#rest, this.values.slice(from, to))
+  }
+  join(all: ReadonlyArray<RestColumn>): RestColumn {
+    return new RestColumn(this.#rest, all.flatMap((column) => column.values))
+  }
+  /** Throws `ElementInvalid`. */
+  write(bodies: Array<Body>): void {
+    this.#body ??= Result.getOrThrowWith(
+      attempt(() => this.#rest.encode(this.values)),
+      (issue) => new ElementInvalid({ issue })
+    )
+    bodies.push([this.#body])
+  }
+}
 
 /** Rows, of which some do not pass the checks of the Schema. */
 const readUnchecked = (rest: Rest, bytes: Uint8Array, issue: string, invalid: Map<number, string>) => {
@@ -156,17 +190,17 @@ const decodeWellFormed = (rest: Rest, bytes: Uint8Array): Result.Result<Readonly
   )
 
 /** Throws `MalformedBatch`. */
-export const readRest = (rest: Rest, bytes: Uint8Array, length: number, invalid?: Map<number, string>): Column => {
+export const readRest = (rest: Rest, bytes: Uint8Array, length: number, invalid?: Map<number, string>): RestColumn => {
   const values = Result.getOrElse(
     attempt(() => decodeWellFormed(rest, bytes)),
     (issue) => invalid === undefined ? refuse(rest.name, issue) : readUnchecked(rest, bytes, issue, invalid)
   )
   if (values.length !== length) refuse(rest.name, `expected ${length} rows, got ${values.length}`)
-  return { _tag: "Values", values, body: [bytes] }
+  return new RestColumn(rest, values, bytes)
 }
 
 /** At least what `writeRest` makes: without making it, where the values tell how long they are. */
-export const weighRest = (rest: Rest, rows: ReadonlyArray<unknown>): number => {
+const weighRest = (rest: Rest, rows: ReadonlyArray<unknown>): number => {
   const { isPlain, names } = rest
   let bytes = isPlain ? 16 : Number.NaN
   for (let i = 0; i < rows.length && !Number.isNaN(bytes); i++) {

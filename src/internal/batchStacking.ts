@@ -2,21 +2,27 @@
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import type { Column, Columns } from "../BatchCodec.ts"
 import * as Tensor from "../Tensor.ts"
-import { pack, packStrings, unpack, valuesOf } from "./batchColumns.ts"
-import { atPath } from "./batchErrors.ts"
-import { isOptional, type Layout, type Leaf } from "./batchLayout.ts"
-import { fieldOf } from "./batchRest.ts"
+import { atPath, ElementInvalid } from "./batchErrors.ts"
+import { FixedColumn, ofArray, viewsOf } from "./batchFixed.ts"
+import { absent, type Kind, type Stored } from "./batchKind.ts"
+import { isOptional, type Layout } from "./batchLayout.ts"
+import { fieldOf, RestColumn } from "./batchRest.ts"
+import { makeRows, takeFields } from "./batchRows.ts"
+import { groupsOf, ofStrings, TextColumn } from "./batchText.ts"
 import { storages, type TypedArray } from "./tensorStorage.ts"
 
 /** How one field of a struct, or the whole element, stands in a batch. */
 export interface StackField {
   readonly name: string
-  /** Its column, if it has one of its own. */
-  readonly leaf: Leaf | undefined
-  /** The same, if it is one typed array in the batch. */
-  readonly tensor: Leaf | undefined
+  /** Which column is its; the last one if that is the rest. */
+  readonly at: number
+  /** None if it is in the rest. */
+  readonly kind: Kind | undefined
+  /** What it is, if it is a typed array in the batch, or an array of all strings. */
+  readonly tensor: Tensor.Spec | undefined
+  /** Entries per element of such an array. */
+  readonly width: number
   readonly isOptional: boolean
 }
 
@@ -26,85 +32,99 @@ export interface Stacking {
 }
 
 /** Follows the schema's static type, as `Stacked` does, so that both always agree. */
-export const stackingOf = (schema: Schema.Constraint, layout: Layout): Stacking => {
-  const fieldFor = (name: string, of: Schema.Constraint, leaf: Leaf | undefined): StackField => ({
-    name,
-    leaf,
-    tensor: Tensor.isTensor(of) ? leaf : undefined,
-    isOptional: isOptional(of.ast)
-  })
-  if (!layout.isStruct || !("fields" in schema)) {
-    return { isObject: false, fields: [fieldFor("", schema, layout.leaves[0])] }
+export const stackingOf = (schema: Schema.Constraint, { isStruct, shape }: Layout): Stacking => {
+  const columns = shape.fields
+  const fieldFor = (name: string, of: Schema.Constraint): StackField => {
+    const at = columns.findIndex((field) => field.name === name)
+    const kind = columns[at]?.kind
+    const tensor = Tensor.isTensor(of) ? kind?.tensor : undefined
+    return {
+      name,
+      at: at === -1 ? columns.length : at,
+      kind,
+      tensor,
+      width: tensor === undefined ? 1 : Tensor.sizeOf(tensor.shape),
+      isOptional: isOptional(of.ast)
+    }
   }
+  if (!isStruct || !("fields" in schema)) return { isObject: false, fields: [fieldFor("", schema)] }
   const { fields } = schema as Schema.Struct<Schema.Struct.Fields> // what has fields and a struct's AST is a struct
-  return {
-    isObject: true,
-    fields: Object.entries(fields).map(([name, field]) =>
-      fieldFor(name, field, layout.leaves.find((leaf) => leaf.name === name))
-    )
-  }
+  return { isObject: true, fields: Object.entries(fields).map(([name, field]) => fieldFor(name, field)) }
 }
 
 /** A batch of what each field is stacked to. */
-export const assemble = ({ fields, isObject }: Stacking, stacked: (field: StackField) => unknown): unknown =>
+const assemble = ({ fields, isObject }: Stacking, stacked: (field: StackField) => unknown): unknown =>
   isObject ? Object.fromEntries(fields.map((field) => [field.name, stacked(field)])) : stacked(fields[0]!)
 
-/** Stacks the values of one field. Throws `ElementInvalid`. */
-export const stackValues = ({ tensor }: StackField, values: ReadonlyArray<unknown>): unknown => {
-  if (tensor === undefined) return values
-  const { spec: { dtype }, width } = tensor
-  return dtype === "string"
-    ? packStrings(tensor, values)
-    : pack(tensor, values, storages[dtype].make(values.length * width))
+const whole = (field: StackField, stored: Stored): unknown =>
+  stored instanceof FixedColumn ? stored.data : stored instanceof TextColumn ? stored.strings : refuseField(field)
+
+// A tensor's column is one of both.
+const refuseField = ({ name }: StackField): never => {
+  throw new ElementInvalid({ issue: atPath([name], "its column is no tensor's") })
 }
 
-/** One field, stacked already as it is a column. */
-export const stackColumn = (layout: Layout, field: StackField, columns: Columns, length: number): unknown => {
-  const { leaf, name, tensor } = field
-  if (leaf === undefined) return valuesOf(columns[layout.leaves.length]!).map((row) => fieldOf(row, name))
-  const column = columns[layout.leaves.indexOf(leaf)]!
-  if (tensor === undefined) return unpack(leaf, column, length)
-  return column._tag === "Fixed" ? column.data : column.values
-}
-
-/** One field of a batch that is taken apart: its column, and how many elements it has if that can be told. */
-interface Unstacked {
-  readonly column: Column
-  readonly length: number | undefined
-}
-
-const unstackField = ({ name, tensor }: StackField, u: unknown): Result.Result<Unstacked, string> => {
-  const invalid = (expected: string) => Result.fail(atPath([name], `expected ${expected}`))
-  if (tensor === undefined) {
-    return Array.isArray(u)
-      ? Result.succeed({ column: { _tag: "Values", values: u, body: undefined }, length: u.length })
-      : invalid("an array with one value per element")
-  }
-  const { spec: { dtype }, width } = tensor
-  const entries = dtype === "string"
-    ? Array.isArray(u) ? u.length : undefined
-    : storages[dtype].is(u)
-    ? u.length
-    : undefined
-  if (entries === undefined || (width === 0 ? entries !== 0 : entries % width !== 0)) {
-    const array = dtype === "string" ? "an array of strings" : `a ${storages[dtype].name}`
-    return invalid(`${array} with ${width} entries per element`)
-  }
-  return Result.succeed({
-    // Its dtype was matched just above.
-    column: dtype === "string"
-      ? { _tag: "Values", values: u as ReadonlyArray<unknown>, body: undefined }
-      : { _tag: "Fixed", data: u as TypedArray },
-    length: width === 0 ? undefined : entries / width
+/** Stacks elements. Throws `ElementInvalid` when a tensor that was not validated does not fit its shape. */
+export const stackElements = (stacking: Stacking, elements: ReadonlyArray<unknown>): unknown => {
+  const { fields, isObject } = stacking
+  const columns = isObject ? takeFields(elements, fields.map(({ name }) => name)) : [elements]
+  return assemble(stacking, (field) => {
+    const values = columns[fields.indexOf(field)]!
+    return field.tensor === undefined ? values : whole(field, field.kind!.gather(values))
   })
 }
 
-/** Takes a batch apart into rows that are not validated yet. */
-export const unstackRows = (
+/** Stacks columns. */
+export const stackColumns = (stacking: Stacking, columns: ReadonlyArray<Stored>): unknown => {
+  const { isObject } = stacking
+  return assemble(stacking, (field) => {
+    const stored = columns[field.at]!
+    if (field.tensor !== undefined) return whole(field, stored)
+    if (field.kind === undefined && isObject) return stored.values.map((row) => fieldOf(row, field.name))
+    return field.isOptional ? stored.values.map((value) => value === absent ? undefined : value) : stored.values
+  })
+}
+
+/** One field of a batch: what it has, and for how many elements if that can be told. */
+interface Unstacked {
+  readonly field: StackField
+  readonly given: ReadonlyArray<unknown> | TypedArray
+  readonly length: number | undefined
+}
+
+const unstackField = (field: StackField, u: unknown): Result.Result<Unstacked, string> => {
+  const { name, tensor, width } = field
+  const invalid = (expected: string) => Result.fail(atPath([name], `expected ${expected}`))
+  if (tensor === undefined) {
+    return Array.isArray(u)
+      ? Result.succeed({ field, given: u, length: u.length })
+      : invalid("an array with one value per element")
+  }
+  const { dtype } = tensor
+  const given: ReadonlyArray<unknown> | TypedArray | undefined = dtype === "string"
+    ? Array.isArray(u) ? u : undefined
+    : storages[dtype].is(u)
+    ? u
+    : undefined
+  if (given === undefined || (width === 0 ? given.length !== 0 : given.length % width !== 0)) {
+    const array = dtype === "string" ? "an array of strings" : `a ${storages[dtype].name}`
+    return invalid(`${array} with ${width} entries per element`)
+  }
+  return Result.succeed({ field, given, length: width === 0 ? undefined : given.length / width })
+}
+
+/** A batch whose fields are what they must be, and agree on the number of elements. */
+export interface Parts {
+  readonly fields: ReadonlyArray<Unstacked>
+  readonly length: number
+}
+
+/** Takes a batch apart into its fields, whose values are not validated yet. */
+export const partsOf = (
   { fields, isObject }: Stacking,
   batch: unknown,
   given: number | undefined
-): Result.Result<ReadonlyArray<unknown>, string> => {
+): Result.Result<Parts, string> => {
   if (isObject && !Predicate.isObject(batch)) return Result.fail("expected an object of stacked fields")
   if (given !== undefined && !(Number.isSafeInteger(given) && given >= 0)) {
     return Result.fail(`expected a length of 0 or more, got ${given}`)
@@ -126,19 +146,65 @@ export const unstackRows = (
       )
     }
   }
-  if (length === undefined) return Result.fail("no field tells how many elements there are; pass the length")
-  const count = length
-  const values = fields.map(({ tensor }, k) => {
-    const { column } = parts[k]!
-    return tensor === undefined ? valuesOf(column) : unpack(tensor, column, count)
-  })
-  if (!isObject) return Result.succeed(values[0]!)
-  return Result.succeed(Array.from({ length: count }, (_, i) => {
-    const row: { [name: string]: unknown } = {}
-    fields.forEach(({ isOptional, name }, k) => {
-      const value = values[k]![i]
-      if (value !== undefined || !isOptional) row[name] = value
-    })
-    return row
-  }))
+  return length === undefined
+    ? Result.fail("no field tells how many elements there are; pass the length")
+    : Result.succeed({ fields: parts, length })
+}
+
+const columnOf = ({ field, given }: Unstacked, length: number): Stored | undefined => {
+  const { isOptional, kind, name, tensor } = field
+  if (tensor === undefined) {
+    const values = given as ReadonlyArray<unknown> // as the field is no tensor
+    return kind!.gather(isOptional ? values.map((value) => value === undefined ? absent : value) : values)
+  }
+  const { dtype, shape } = tensor
+  return dtype === "string"
+    ? ofStrings(name, tensor, given as ReadonlyArray<unknown>, length)
+    : ofArray({ dtype, shape }, given as TypedArray, length) // it was matched with the dtype
+}
+
+/**
+ * The columns of a batch, if its values fit the layout and pass the checks of the fields. No element is made. Throws
+ * `ElementInvalid` when they do not fit.
+ */
+export const columnsOfParts = (layout: Layout, parts: Parts): ReadonlyArray<Stored> | undefined => {
+  const { rest, shape } = layout
+  const columns: Array<Stored> = []
+  for (const part of parts.fields) {
+    const { at, kind } = part.field
+    if (kind === undefined) continue
+    const column = columnOf(part, parts.length)
+    if (column === undefined || (kind.passes !== undefined && !column.values.every(kind.passes))) return undefined
+    columns[at] = column
+  }
+  if (rest === undefined) return columns
+  const rows = rest.names === undefined
+    ? parts.fields[0]!.given as ReadonlyArray<unknown> // the rest is no tensor
+    : rowsOfFields(parts.fields.filter(({ field }) => field.kind === undefined), parts.length)
+  if (!rows.every(rest.accepts)) return undefined
+  columns[shape.fields.length] = new RestColumn(rest, rows.map(rest.trim))
+  return columns
+}
+
+/** The elements of a batch, not validated yet; their tensors are views of it. */
+export const rowsOfParts = ({ isObject }: Stacking, parts: Parts): ReadonlyArray<unknown> =>
+  isObject ? rowsOfFields(parts.fields, parts.length) : valuesOf(parts.fields[0]!, parts.length)
+
+const valuesOf = ({ field: { tensor }, given }: Unstacked, length: number): ReadonlyArray<unknown> => {
+  if (tensor === undefined) return given as ReadonlyArray<unknown> // as the field is no tensor
+  const { dtype, shape } = tensor
+  return dtype === "string"
+    ? groupsOf(tensor, given as ReadonlyArray<string>, length) // or what else it holds
+    : viewsOf({ dtype, shape }, given as TypedArray, length) // it was matched with the dtype
+}
+
+const rowsOfFields = (fields: ReadonlyArray<Unstacked>, length: number): ReadonlyArray<unknown> => {
+  const required = fields.filter(({ field }) => !field.isOptional)
+  const rows = makeRows(required.map(({ field }) => field.name), required.map((part) => valuesOf(part, length)), length)
+  for (const part of fields) {
+    if (!part.field.isOptional) continue
+    const values = valuesOf(part, length)
+    for (let i = 0; i < length; i++) if (values[i] !== undefined) rows[i]![part.field.name] = values[i]
+  }
+  return rows
 }

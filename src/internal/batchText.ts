@@ -1,110 +1,227 @@
-/** Strings as UTF-8 with offsets. */
+/** Columns of strings: UTF-8 with offsets. */
 import * as Result from "effect/Result"
-import type { Column } from "../BatchCodec.ts"
-import { arrayOf, cutBuffer, viewOf } from "./batchBuffers.ts"
+import type * as Tensor from "../Tensor.ts"
+import { align, arrayOf, cutBuffer, viewOf } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
-import { bytesOf } from "./tensorStorage.ts"
+import { type Body, checkOffsets, joinOffsets, type Kind, misfit, rebase, sizeOfOffsets, type Stored } from "./batchKind.ts"
+import { decoder, encoder, utf8Length } from "./batchUtf8.ts"
+import { bytesOf, matcher, mismatch, sizeOf } from "./tensorStorage.ts"
 
-export const encoder = new TextEncoder()
-export const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+/** What the values of a column are: strings, or arrays of so many. */
+interface Entries {
+  readonly width: number
+  readonly isScalar: boolean
+}
 
-/** Whether all strings within reach are well formed; UTF-8 cannot write others. */
-export const isWellFormed = (u: unknown, seen?: Set<object>): boolean => {
-  if (typeof u === "string") return u.isWellFormed()
-  if (typeof u !== "object" || u === null || ArrayBuffer.isView(u)) return true
-  seen ??= new Set()
-  if (seen.has(u)) return true
-  seen.add(u)
-  if (Array.isArray(u) || u instanceof Map || u instanceof Set) {
-    for (const value of u) {
-      if (!isWellFormed(value, seen)) return false
+/** Strings as they lie one after the other, as text and as bytes. */
+interface Text {
+  readonly text: string
+  /** Where each string begins in the text, and, last, where that ends. */
+  readonly units: Uint32Array
+  /** The same in the bytes. They are the same array if all is ASCII. */
+  readonly offsets: Uint32Array
+  readonly encoded: Uint8Array
+}
+
+export class TextColumn implements Stored {
+  readonly _tag = "Values"
+  readonly length: number
+  readonly #entries: Entries
+  readonly #text: Text
+  #strings: ReadonlyArray<string> | undefined
+  #values: ReadonlyArray<unknown> | undefined
+
+  constructor(entries: Entries, length: number, text: Text, strings?: ReadonlyArray<string>) {
+    this.#entries = entries
+    this.length = length
+    this.#text = text
+    this.#strings = strings
+  }
+  get column(): this {
+    return this
+  }
+  /** All strings, those of the values one after the other. */
+  get strings(): ReadonlyArray<string> {
+    return this.#strings ??= cutText(this.#text)
+  }
+  get values(): ReadonlyArray<unknown> {
+    const { isScalar, width } = this.#entries
+    return this.#values ??= isScalar ? this.strings : group(this.strings, width, this.length)
+  }
+  get byteLength(): number {
+    const { offsets } = this.#text
+    return align(4 * offsets.length + offsets.at(-1)! - offsets[0]!)
+  }
+  slice(from: number, to: number): TextColumn {
+    const { encoded, offsets, text, units } = this.#text
+    const [start, end] = [from * this.#entries.width, to * this.#entries.width]
+    const some = units.subarray(start, end + 1)
+    const part = { text, units: some, offsets: units === offsets ? some : offsets.subarray(start, end + 1), encoded }
+    return new TextColumn(this.#entries, to - from, part, this.#strings?.slice(start, end))
+  }
+  join(all: ReadonlyArray<TextColumn>): TextColumn {
+    const texts = all.map((column) => column.#text)
+    const units = joinOffsets(texts.map((text) => text.units))
+    const offsets = texts.every((text) => text.units === text.offsets)
+      ? units
+      : joinOffsets(texts.map((text) => text.offsets))
+    const encoded = bytesOf(cutBuffer("uint8", offsets.at(-1)!))
+    let at = 0
+    let joined = ""
+    for (const { encoded: bytes, offsets, text, units } of texts) {
+      joined += text.slice(units[0], units.at(-1))
+      encoded.set(bytes.subarray(offsets[0], offsets.at(-1)), at)
+      at += offsets.at(-1)! - offsets[0]!
     }
-    return true
+    const length = all.reduce((sum, column) => sum + column.length, 0)
+    return new TextColumn(this.#entries, length, { text: joined, units, offsets, encoded })
   }
-  for (const [key, value] of Object.entries(u)) {
-    if (!key.isWellFormed() || !isWellFormed(value, seen)) return false
+  write(bodies: Array<Body>): void {
+    const { encoded, offsets } = this.#text
+    const [start, end] = [offsets[0]!, offsets.at(-1)!]
+    bodies.push([
+      bytesOf(rebase(offsets)),
+      end - start === encoded.byteLength ? encoded : encoded.subarray(start, end)
+    ])
   }
-  return true
 }
 
-/** Bytes of a string as UTF-8. */
-export const utf8Length = (s: string): number => {
-  if (s.length > 64) return encoder.encode(s).byteLength
-  let length = s.length
-  for (let i = 0; i < s.length; i++) {
-    const unit = s.charCodeAt(i)
-    // A surrogate is half of a code point of four bytes.
-    if (unit >= 0x80) length += unit < 0x800 || (unit >= 0xD800 && unit <= 0xDFFF) ? 1 : 2
-  }
-  return length
-}
-
-/** The offsets, then the text. */
-export const writeText = (strings: ReadonlyArray<string>): ReadonlyArray<Uint8Array> => {
-  const offsets = cutBuffer("uint32", strings.length + 1)
-  let text = ""
+const cutText = ({ text, units }: Text): ReadonlyArray<string> => {
+  const strings = arrayOf<string>(units.length - 1)
+  let start = units[0]!
   for (let i = 0; i < strings.length; i++) {
-    text += strings[i]
-    offsets[i + 1] = text.length
+    const end = units[i + 1]!
+    strings[i] = text.slice(start, end)
+    start = end
   }
-  const ascii = bytesOf(cutBuffer("uint8", text.length))
-  const { read, written } = encoder.encodeInto(text, ascii)
-  // Only ASCII takes one byte for each code unit, so only then all of the text fits.
-  if (read === text.length && written === text.length) return [bytesOf(offsets), ascii]
+  return strings
+}
+
+const group = (strings: ReadonlyArray<string>, width: number, length: number): ReadonlyArray<unknown> => {
+  const values = arrayOf<unknown>(length)
+  for (let i = 0; i < length; i++) values[i] = strings.slice(i * width, (i + 1) * width)
+  return values
+}
+
+/** A column of strings. `refuseAt` is called with the first that is none, or is not well formed; it throws. */
+const write = (
+  entries: Entries,
+  length: number,
+  strings: ReadonlyArray<unknown>,
+  refuseAt: (u: unknown) => never
+): TextColumn => {
+  const units = cutBuffer("uint32", strings.length + 1) as Uint32Array // by its dtype
+  let text = ""
   let end = 0
   for (let i = 0; i < strings.length; i++) {
-    end += utf8Length(strings[i]!)
+    const string = strings[i]
+    if (typeof string !== "string") return refuseAt(string)
+    text += string
+    end += string.length
+    units[i + 1] = end
+  }
+  const all = strings as ReadonlyArray<string> // each was looked at
+  const ascii = bytesOf(cutBuffer("uint8", end))
+  const { read, written } = encoder.encodeInto(text, ascii)
+  // Only ASCII takes one byte for each code unit, so only then all of the text fits.
+  return read === end && written === end
+    ? new TextColumn(entries, length, { text, units, offsets: units, encoded: ascii }, all)
+    : new TextColumn(entries, length, writeUtf8(text, units, all, refuseAt), all)
+}
+
+const writeUtf8 = (
+  text: string,
+  units: Uint32Array,
+  strings: ReadonlyArray<string>,
+  refuseAt: (u: unknown) => never
+): Text => {
+  const offsets = cutBuffer("uint32", units.length) as Uint32Array // by its dtype
+  let end = 0
+  for (let i = 0; i < strings.length; i++) {
+    const string = strings[i]!
+    // Two halves of a character in strings that follow each other would make a whole one of the text.
+    if (!string.isWellFormed()) refuseAt(string)
+    end += utf8Length(string)
     offsets[i + 1] = end
   }
-  const bytes = bytesOf(cutBuffer("uint8", end))
-  encoder.encodeInto(text, bytes)
-  return [bytesOf(offsets), bytes]
+  const encoded = bytesOf(cutBuffer("uint8", end))
+  encoder.encodeInto(text, encoded)
+  return { text, units, offsets, encoded }
 }
 
-/** How many bytes `writeText` makes, without making them. */
-export const weighText = (strings: ReadonlyArray<unknown>): number =>
-  strings.reduce<number>((bytes, string) => bytes + 4 + utf8Length(String(string)), 4)
-
-/** Reads what `writeText` wrote; throws `MalformedBatch` on all else. */
-export const readText = (name: string, bytes: Uint8Array, entries: number, maxStringBytes: number): Column => {
+const read = (path: string, body: Uint8Array, entries: number, maxStringBytes: number): Text => {
   const textAt = (entries + 1) * 4
-  if (bytes.byteLength < textAt) {
-    refuse(name, `expected ${entries + 1} offsets in ${textAt} bytes, got ${bytes.byteLength} bytes`)
+  if (body.byteLength < textAt) {
+    refuse(path, `expected ${entries + 1} offsets in ${textAt} bytes, got ${body.byteLength} bytes`)
   }
-  const encoded = bytes.subarray(textAt)
-  const offsets = viewOf(bytes.subarray(0, textAt), "uint32", entries + 1) as Uint32Array // by its dtype
-  if (offsets[0] !== 0 || offsets[entries] !== encoded.byteLength) {
-    refuse(name, `offsets do not span the ${encoded.byteLength} bytes of text`)
-  }
-  for (let i = 0; i < entries; i++) {
-    const size = offsets[i + 1]! - offsets[i]!
-    if (size < 0) refuse(name, `offset ${i + 1} is smaller than the one before`)
-    if (size > maxStringBytes) refuse(name, `a string takes ${size} bytes, more than the ${maxStringBytes} allowed`)
-  }
-  const text = Result.getOrElse(Result.try(() => decoder.decode(encoded)), () => refuse(name, "text is not UTF-8"))
-  return { _tag: "Values", values: cutText(name, text, encoded, offsets), body: [bytes] }
+  const encoded = body.subarray(textAt)
+  const offsets = viewOf(body.subarray(0, textAt), "uint32", entries + 1) as Uint32Array // by its dtype
+  checkOffsets(path, offsets, encoded.byteLength, `${encoded.byteLength} bytes of text`, maxStringBytes, "a string")
+  const text = Result.getOrElse(Result.try(() => decoder.decode(encoded)), () => refuse(path, "text is not UTF-8"))
+  const units = text.length === encoded.byteLength ? offsets : unitsOf(path, encoded, offsets)
+  return { text, units, offsets, encoded }
 }
 
-const cutText = (name: string, text: string, encoded: Uint8Array, offsets: Uint32Array): ReadonlyArray<string> => {
-  const strings = arrayOf<string>(offsets.length - 1)
-  if (text.length === encoded.byteLength) {
-    for (let i = 0; i < strings.length; i++) strings[i] = text.slice(offsets[i], offsets[i + 1])
-    return strings
-  }
-  // Not all ASCII: walk the bytes to find where each offset is in the text.
+/** Not all is ASCII: walks the bytes to find where each offset is in the text. */
+const unitsOf = (path: string, encoded: Uint8Array, offsets: Uint32Array): Uint32Array => {
+  const units = new Uint32Array(offsets.length)
   let byte = 0
   let unit = 0
-  for (let i = 0; i < strings.length; i++) {
-    const start = unit
-    const end = offsets[i + 1]!
+  for (let i = 1; i < offsets.length; i++) {
+    const end = offsets[i]!
     for (; byte < end; byte++) {
       const lead = encoded[byte]!
       if (lead < 0x80 || lead >= 0xC0) unit += lead >= 0xF0 ? 2 : 1
     }
     if (end < encoded.byteLength && encoded[end]! >= 0x80 && encoded[end]! < 0xC0) {
-      refuse(name, `offset ${i + 1} is inside a character`)
+      refuse(path, `offset ${i} is inside a character`)
     }
-    strings[i] = text.slice(start, unit)
+    units[i] = unit
   }
-  return strings
+  return units
+}
+
+/** A column of strings that a batch has in one array, all those of an element behind each other. */
+export const ofStrings = (path: string, { shape }: Tensor.Spec, strings: ReadonlyArray<unknown>, length: number) =>
+  write(
+    { width: sizeOf(shape), isScalar: shape.length === 0 },
+    length,
+    strings,
+    (u) => misfit(path, mismatch({ dtype: "string", shape: [] }, u))
+  )
+
+/** The values of tensors of strings that lie behind each other; not validated. */
+export const groupsOf = ({ shape }: Tensor.Spec, strings: ReadonlyArray<string>, length: number) =>
+  shape.length === 0 ? strings : group(strings, sizeOf(shape), length)
+
+/** The kind of a string, or of a tensor of strings. */
+export const textKind = (
+  path: string,
+  spec: Tensor.Spec,
+  print: Kind["print"],
+  tensor: Tensor.Spec | undefined
+): Kind => {
+  const entries = { width: sizeOf(spec.shape), isScalar: spec.shape.length === 0 }
+  const { isScalar, width } = entries
+  const matches = matcher(spec)
+  const refuseAt = (u: unknown): never => misfit(path, mismatch(spec, u))
+  return {
+    print,
+    bodies: 1,
+    least: 4 * width,
+    sizeOf: width === 0 ? () => sizeOfOffsets(0) : undefined,
+    tensor,
+    accepts: matches,
+    passes: undefined,
+    trim: undefined,
+    gather: (values) => {
+      if (isScalar) return write(entries, values.length, values, refuseAt)
+      for (let i = 0; i < values.length; i++) if (!matches(values[i])) refuseAt(values[i])
+      return write(entries, values.length, values.flat(), refuseAt)
+    },
+    read: (source, length) => {
+      const text = read(path, source.next(), length * width, source.maxStringBytes)
+      return new TextColumn(entries, length, text)
+    }
+  }
 }

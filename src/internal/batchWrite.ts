@@ -1,10 +1,8 @@
 /** A batch as bytes: the header and the bodies of the columns, as `BatchCodec` describes them. */
-import type { Columns } from "../BatchCodec.ts"
 import { align, cutBuffer } from "./batchBuffers.ts"
 import { ElementInvalid } from "./batchErrors.ts"
-import type { Layout } from "./batchLayout.ts"
-import { writeRest } from "./batchRest.ts"
-import { writeText } from "./batchText.ts"
+import { shareFrom } from "./batchFixed.ts"
+import { type Body, sizeOfBody, type Stored } from "./batchKind.ts"
 import { bytesOf } from "./tensorStorage.ts"
 
 /** "EFB1" */
@@ -16,32 +14,20 @@ const largestU32 = 2 ** 32 - 1
 // Columns below this many bytes are copied together, so that a small batch is one write.
 const copyBelow = 16_384
 
-const bodyOf = (layout: Layout, columns: Columns, k: number): ReadonlyArray<Uint8Array> => {
-  const column = columns[k]!
-  if (column._tag === "Fixed") return [bytesOf(column.data)]
-  if (column.body !== undefined) return column.body
-  return k < layout.leaves.length
-    ? writeText(column.values as ReadonlyArray<string>) // a leaf with values is a column of strings
-    : writeRest(layout.rest!, column.values)
-}
-
-/** Size of a column in bytes, without padding. */
-export const bodySize = (body: ReadonlyArray<Uint8Array>): number => {
-  let size = 0
-  for (const part of body) size += part.byteLength
-  return size
-}
+/** Size of the header of a batch of so many bodies, with padding. */
+export const headerSize = (bodies: number): number => align(headerBytes + 4 * bodies)
 
 /** The segments of a batch. Throws `ElementInvalid`. */
-export const write = (layout: Layout, columns: Columns, length: number): ReadonlyArray<Uint8Array> => {
-  const bodies = columns.map((_, k) => bodyOf(layout, columns, k))
-  const header = new Uint32Array(headerBytes / 4 + bodies.length)
-  let total = align(header.byteLength)
-  bodies.forEach((body, k) => {
-    const size = bodySize(body)
-    header[4 + k] = size
-    total += align(size)
-  })
+export const write = (columns: ReadonlyArray<Stored>, length: number): ReadonlyArray<Uint8Array> => {
+  const bodies: Array<Body> = []
+  for (const column of columns) column.write(bodies)
+  const header = cutBuffer("uint32", headerBytes / 4 + bodies.length)
+  const sizes = bodies.map(sizeOfBody)
+  let total = headerSize(bodies.length)
+  for (let k = 0; k < sizes.length; k++) {
+    header[4 + k] = sizes[k]!
+    total += align(sizes[k]!)
+  }
   if (total > largestU32) {
     throw new ElementInvalid({
       issue: `${length} elements take ${total} bytes, more than a batch can hold; send fewer`
@@ -51,33 +37,50 @@ export const write = (layout: Layout, columns: Columns, length: number): Readonl
   header[1] = bodies.length
   header[2] = length
   header[3] = total
+  const segments = new Segments()
+  segments.add(bytesOf(header), true)
+  segments.pad(headerSize(bodies.length) - header.byteLength)
+  for (let k = 0; k < bodies.length; k++) {
+    const isSmall = sizes[k]! < copyBelow
+    for (const part of bodies[k]!) segments.add(part, isSmall || part.byteLength < shareFrom)
+    segments.pad(align(sizes[k]!) - sizes[k]!)
+  }
+  return segments.end()
+}
 
-  const segments: Array<Uint8Array> = []
-  // Small parts wait in `run`, with their places, until a large one or the end cuts it.
-  let run: Array<readonly [part: Uint8Array, at: number]> = [[bytesOf(header), 0]]
-  let start = 0
-  const cut = (end: number): void => {
-    if (end > start) {
-      const segment = bytesOf(cutBuffer("uint8", end - start))
-      for (const [part, at] of run) segment.set(part, at - start)
-      segments.push(segment)
+/** Small parts wait until a large one or the end comes, and are copied into one segment. */
+class Segments {
+  readonly #segments: Array<Uint8Array> = []
+  #waiting: Array<Uint8Array> = []
+  /** Where they go. */
+  #places: Array<number> = []
+  #size = 0
+
+  add(part: Uint8Array, isCopied: boolean): void {
+    if (isCopied) {
+      this.#waiting.push(part)
+      this.#places.push(this.#size)
+      this.#size += part.byteLength
+    } else {
+      this.#cut()
+      this.#segments.push(part)
     }
-    run = []
   }
-  let at = align(header.byteLength)
-  for (const body of bodies) {
-    const size = bodySize(body)
-    const isLarge = size >= copyBelow
-    if (isLarge) cut(at)
-    let end = at
-    for (const part of body) {
-      if (isLarge) segments.push(part)
-      else run.push([part, end])
-      end += part.byteLength
-    }
-    if (isLarge) start = end
-    at = align(end)
+  /** Zeros. */
+  pad(size: number): void {
+    this.#size += size
   }
-  cut(total)
-  return segments
+  end(): ReadonlyArray<Uint8Array> {
+    this.#cut()
+    return this.#segments
+  }
+  #cut(): void {
+    if (this.#size === 0) return
+    const segment = bytesOf(cutBuffer("uint8", this.#size))
+    for (let i = 0; i < this.#waiting.length; i++) segment.set(this.#waiting[i]!, this.#places[i])
+    this.#segments.push(segment)
+    this.#waiting = []
+    this.#places = []
+    this.#size = 0
+  }
 }

@@ -96,6 +96,69 @@ export const matcher = ({ dtype, shape }: Spec): (u: unknown) => boolean => {
     : (u) => typeof u === "number"
 }
 
+/**
+ * Puts values into a typed array, each behind the one before. Gives the index of the first that is no tensor of the dtype
+ * and shape, or -1.
+ */
+export const packerOf = (spec: Spec): (values: ReadonlyArray<unknown>, data: TypedArray) => number => {
+  const { dtype, shape } = spec
+  if (shape.length > 0) return packTensors(matcher(spec), sizeOf(shape))
+  const integer = integers[dtype]
+  if (integer !== undefined) return packIntegers(...integer)
+  const bigint = bigints[dtype]
+  if (bigint !== undefined) return packBigints(...bigint)
+  return dtype === "bool" ? packBooleans : packNumbers
+}
+
+// One loop for each kind, since one for all is called with everything and so never fast. Assigning to an entry of a
+// typed array of unknown dtype takes what the kind proves.
+
+const packTensors = (matches: (u: unknown) => boolean, width: number) =>
+(values: ReadonlyArray<unknown>, data: TypedArray): number => {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (!matches(value)) return i
+    data.set(value as never, i * width)
+  }
+  return -1
+}
+
+const packIntegers = (minimum: number, maximum: number) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (!(typeof value === "number" && Number.isInteger(value) && value >= minimum && value <= maximum)) return i
+    data[i] = value
+  }
+  return -1
+}
+
+const packBigints = (minimum: bigint, maximum: bigint) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (!(typeof value === "bigint" && value >= minimum && value <= maximum)) return i
+    data[i] = value as never
+  }
+  return -1
+}
+
+const packNumbers = (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (typeof value !== "number") return i
+    data[i] = value
+  }
+  return -1
+}
+
+const packBooleans = (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (typeof value !== "boolean") return i
+    data[i] = value ? 1 : 0
+  }
+  return -1
+}
+
 /** What a tensor of this dtype and shape is, in words. */
 export const expected = ({ dtype, shape }: Spec): string => {
   const label = `${dtype}[${shape.join(",")}]`
