@@ -1,5 +1,5 @@
 /**
- * Cuts the bytes of a link into frames.
+ * Cuts the bytes of a link into frames, and copies of them as little as may be.
  */
 import * as Result from "effect/Result"
 import { MalformedFrame } from "./malformedFrame.ts"
@@ -7,10 +7,31 @@ import { MalformedFrame } from "./malformedFrame.ts"
 /** A frame begins with the length of its body as u32, its kind as u8, and three zero bytes. */
 export const headerBytes = 8
 
-/** A frame that was cut out of a stream of bytes. */
+/** A frame that was cut out of a stream of bytes. The body of one that is no control frame is 8-aligned. */
 export interface RawFrame {
   readonly kind: number
   readonly body: Uint8Array<ArrayBuffer>
+}
+
+/** How long frames may be. It is looked at for each frame, so that it may change from one to the next. */
+export interface Limits {
+  readonly frameBytes: number
+  readonly controlBytes?: number | undefined
+}
+
+/** Cuts frames: see the module. */
+export interface Cutter {
+  /** What was cut and not taken away yet. */
+  readonly frames: Array<RawFrame>
+  /**
+   * Takes bytes that have come. With `isKept`, nobody writes to them any more, and frames that lie whole and aligned in
+   * them are views of them. Gives why it is no frame, if it is none: then nothing more can be cut.
+   */
+  readonly take: (bytes: Uint8Array, isKept: boolean) => MalformedFrame | undefined
+  /** Where more of the body that is being assembled can be put at once, if one is. */
+  readonly rest: () => Uint8Array<ArrayBuffer> | undefined
+  /** So many bytes were put there. */
+  readonly filled: (count: number) => void
 }
 
 /** How much of a body is allocated before more of it has arrived, and how many times what has. */
@@ -18,55 +39,115 @@ const claimBytes = 64 * 1024
 const claimTimes = 32
 
 /**
- * Cuts a stream of bytes into frames of at most `frameBytes`, and control frames of at most `controlBytes`, which may
- * change from one frame to the next. What is allocated for a body grows with what has arrived of it, so that announcing much claims nothing. A body begins at an
- * aligned address.
+ * Makes a cutter. What is allocated for a body grows with what has arrived of it, so that announcing much claims nothing.
+ * `allocate` may give bytes that are not zero.
  */
-export const makeCutter = (limits: { readonly frameBytes: number; readonly controlBytes?: number | undefined }) => {
+export const make = (
+  limits: Limits,
+  allocate: (length: number) => Uint8Array<ArrayBuffer> = (length) => new Uint8Array(length)
+): Cutter => {
+  const frames: Array<RawFrame> = []
   const head = new Uint8Array(headerBytes)
   const view = new DataView(head.buffer)
   let headLength = 0
+  let kind = 0
   let length = 0
   let body: Uint8Array<ArrayBuffer> | undefined
   let bodyLength = 0
-  return (bytes: Uint8Array): Result.Result<ReadonlyArray<RawFrame>, MalformedFrame> => {
-    const frames: Array<RawFrame> = []
-    let at = 0
-    while (at < bytes.length || (body !== undefined && bodyLength === length)) {
-      if (body === undefined) {
-        const part = bytes.subarray(at, at + headerBytes - headLength)
-        head.set(part, headLength)
-        headLength += part.length
-        at += part.length
-        if (headLength < headerBytes) break
-        length = view.getUint32(0, true)
-        const kind = head[4]!
-        if (kind > 3 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
-          return Result.fail(new MalformedFrame({ field: "kind", issue: `kind ${kind} is unknown` }))
-        }
-        const limit = kind === 1 || kind === 2 ? limits.frameBytes : limits.controlBytes ?? limits.frameBytes
-        if (length > limit) {
-          const issue = `length ${length} is over the limit of ${limit} bytes`
-          return Result.fail(new MalformedFrame({ field: "length", issue }))
-        }
-        body = new Uint8Array(Math.min(length, Math.max(claimBytes, claimTimes * (bytes.length - at))))
-        bodyLength = 0
-      } else {
-        const part = bytes.subarray(at, at + length - bodyLength)
-        if (bodyLength + part.length > body.length) {
-          const larger = new Uint8Array(Math.min(length, claimTimes * (bodyLength + part.length)))
-          larger.set(body.subarray(0, bodyLength))
-          body = larger
-        }
-        body.set(part, bodyLength)
-        bodyLength += part.length
-        at += part.length
-        if (bodyLength < length) break
-        frames.push({ kind: head[4]!, body })
-        headLength = 0
-        body = undefined
-      }
+
+  const issue = (): MalformedFrame | undefined => {
+    if (kind > 3 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
+      return new MalformedFrame({ field: "kind", issue: `kind ${kind} is unknown` })
     }
-    return Result.succeed(frames)
+    const limit = kind === 1 || kind === 2 ? limits.frameBytes : limits.controlBytes ?? limits.frameBytes
+    return length > limit
+      ? new MalformedFrame({ field: "length", issue: `length ${length} is over the limit of ${limit} bytes` })
+      : undefined
+  }
+
+  const claim = (come: number): Uint8Array<ArrayBuffer> =>
+    allocate(Math.min(length, Math.max(claimBytes, claimTimes * come)))
+
+  const grow = (from: Uint8Array<ArrayBuffer>, come: number): Uint8Array<ArrayBuffer> => {
+    const larger = claim(come)
+    larger.set(from.subarray(0, bodyLength))
+    return larger
+  }
+
+  const finish = (whole: Uint8Array<ArrayBuffer>): void => {
+    frames.push({ kind, body: whole })
+    headLength = 0
+    body = undefined
+    bodyLength = 0
+  }
+
+  const take = (bytes: Uint8Array, isKept: boolean): MalformedFrame | undefined => {
+    let at = 0
+    while (at < bytes.length) {
+      if (headLength < headerBytes) {
+        const part = Math.min(headerBytes - headLength, bytes.length - at)
+        for (let i = 0; i < part; i++) head[headLength + i] = bytes[at + i]!
+        headLength += part
+        at += part
+        if (headLength < headerBytes) return undefined
+        length = view.getUint32(0, true)
+        kind = head[4]!
+        const malformed = issue()
+        if (malformed !== undefined) return malformed
+        if (length === 0) {
+          finish(new Uint8Array(0))
+          continue
+        }
+      }
+      const there = bytes.length - at
+      if (body === undefined) {
+        if (there >= length) {
+          const { buffer, byteOffset } = bytes
+          const isAligned = kind === 0 || kind === 3 || (byteOffset + at) % 8 === 0
+          if (isKept && isAligned && buffer instanceof ArrayBuffer) {
+            finish(new Uint8Array(buffer, byteOffset + at, length))
+          } else {
+            const own = allocate(length)
+            own.set(bytes.subarray(at, at + length))
+            finish(own)
+          }
+          at += length
+          continue
+        }
+        body = claim(there)
+      }
+      const part = Math.min(length - bodyLength, there)
+      if (bodyLength + part > body.length) body = grow(body, bodyLength + part)
+      body.set(bytes.subarray(at, at + part), bodyLength)
+      bodyLength += part
+      at += part
+      if (bodyLength === length) finish(body)
+    }
+    return undefined
+  }
+
+  return {
+    frames,
+    take,
+    rest: () => {
+      if (body === undefined) return undefined
+      if (bodyLength === body.length) body = grow(body, bodyLength)
+      return body.subarray(bodyLength)
+    },
+    filled: (count) => {
+      bodyLength += count
+      if (body !== undefined && bodyLength === length) finish(body)
+    }
+  }
+}
+
+/** Cuts bytes that stay the caller's, as they come: each time it gives the frames that are whole then. */
+export const makeCutter = (limits: Limits) => {
+  const cutter = make(limits)
+  return (bytes: Uint8Array): Result.Result<ReadonlyArray<RawFrame>, MalformedFrame> => {
+    const malformed = cutter.take(bytes, false)
+    return malformed === undefined
+      ? Result.succeed(cutter.frames.splice(0))
+      : Result.fail(malformed)
   }
 }

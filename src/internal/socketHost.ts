@@ -2,18 +2,15 @@
  * The links of a host that listens on a port: each connection is let in by the door, made secure if the host has a
  * certificate, and read as frames.
  */
-import * as NodeSocket from "@effect/platform-node/NodeSocket"
-import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import * as FiberSet from "effect/FiberSet"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import * as Socket from "effect/socket/Socket"
-import type * as Net from "node:net"
+import * as Net from "node:net"
 import type { Any } from "../Feed.ts"
 import type { DeviceFrame, DeviceLinks, FeedInfo, HostLink, Peer } from "../RemoteDevices.ts"
 import { DeviceLost } from "../RemoteDevices.ts"
@@ -21,6 +18,7 @@ import type { Visitor } from "./door.ts"
 import * as Door from "./door.ts"
 import * as Frames from "./frames.ts"
 import { connect, rootOf } from "./socketLink.ts"
+import { fromDuplex } from "./socketNet.ts"
 import type { Secure, Secured } from "./socketTls.ts"
 
 /** Where a host listens and what it takes. */
@@ -61,11 +59,41 @@ const linger = (socket: Net.Socket): Effect.Effect<void> =>
   )
 
 interface Accepted {
-  readonly socket: Socket.Socket
+  readonly socket: Net.Socket
   readonly peer: Peer
   readonly admitted: () => void
   readonly end: Deferred.Deferred<void>
 }
+
+/** Listens while the scope is open, and visits each connection that comes. */
+const serve = (
+  options: Net.ListenOptions,
+  visit: (raw: Net.Socket) => Effect.Effect<void>
+): Effect.Effect<void, unknown, Scope.Scope> =>
+  Effect.gen(function*() {
+    const server = Net.createServer({ noDelay: true })
+    const closed = Deferred.makeUnsafe<void>()
+    let isClosing = false
+    yield* Effect.addFinalizer(() => Deferred.await(closed))
+    const run = yield* FiberSet.makeRuntime<never>()
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        isClosing = true
+        server.close(() => Deferred.doneUnsafe(closed, Effect.void))
+      })
+    )
+    server.on("connection", (raw) => {
+      raw.on("error", () => {})
+      // Nothing is read before somebody reads it.
+      raw.pause()
+      if (isClosing) raw.destroy()
+      else run(visit(raw))
+    })
+    yield* Effect.callback<void, unknown>((resume) => {
+      server.on("error", (cause) => resume(Effect.fail(cause)))
+      server.listen(options, () => resume(Effect.void))
+    })
+  })
 
 /** Listens, and gives the links of the connections that come. */
 export const listen = (
@@ -74,7 +102,6 @@ export const listen = (
   Effect.gen(function*() {
     const { secure } = config
     const clock = yield* Clock.Clock
-    const server = yield* NodeSocketServer.make({ host: config.host, port: config.port, noDelay: true })
     const feeds = new Map(config.feeds.map((feed) => [feed.name, feed.info]))
     const accepted = yield* Queue.bounded<Accepted>(16)
     const door = Door.make(config.door)
@@ -97,12 +124,7 @@ export const listen = (
           return
         }
         const end = Deferred.makeUnsafe<void>()
-        const duplex = yield* NodeSocket.fromDuplex(Effect.suspend(() =>
-          socket.closed || socket.destroyed
-            ? Effect.fail(new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1000 }) }))
-            : Effect.succeed(socket)
-        ))
-        yield* Queue.offer(accepted, { socket: duplex, peer, admitted, end })
+        yield* Queue.offer(accepted, { socket, peer, admitted, end })
         yield* Deferred.await(end)
       }).pipe(Effect.ensuring(linger(socket)))
 
@@ -140,12 +162,7 @@ export const listen = (
         )
       })
 
-    yield* Effect.forkScoped(server.run(() =>
-      Effect.flatMap(
-        Effect.serviceOption(NodeSocket.NetSocket),
-        (raw) => Option.isSome(raw) ? visit(raw.value) : Effect.void
-      )
-    ))
+    yield* serve({ host: config.host, port: config.port }, visit)
 
     const address = `${config.host}:${config.port}`
     const lost = (cause: unknown) => new DeviceLost({ device: address, fate: "unknown", cause: rootOf(cause) })
@@ -156,7 +173,7 @@ export const listen = (
       const limits = { elements: config.elements, stringBytes: config.stringBytes }
       return Effect.map(
         connect({
-          socket,
+          open: fromDuplex(socket),
           lost,
           decode: (raw) =>
             Result.map(Frames.decodeFeederFrame(raw, feed, limits), (frame) => {

@@ -1,14 +1,14 @@
 /**
  * TLS for sockets, on either side.
  */
-import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as Socket from "effect/socket/Socket"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
 import type { Peer } from "../RemoteDevices.ts"
+import { fromDuplex } from "./socketNet.ts"
+import type { Open } from "./socketWire.ts"
 
 const TypeId = "~effect-feeder/layers/SocketDevices"
 
@@ -116,9 +116,9 @@ export interface Dial {
 export const clientContext = (identity: Identity): Effect.Effect<Tls.SecureContext, TlsInvalid> =>
   Effect.try({ try: () => Tls.createSecureContext(contextOptions(identity)), catch: invalid })
 
-/** Dials a host. The socket opens when the host's certificate has been found good. */
-export const dial = ({ context, host, port, servername }: Dial): Effect.Effect<Socket.Socket> =>
-  NodeSocket.fromDuplex(Effect.gen(function*() {
+/** Dials a host. The wire opens when the host's certificate has been found good. */
+export const dial = ({ context, host, port, servername }: Dial): Open => (limits) =>
+  Effect.gen(function*() {
     const socket = yield* Effect.acquireRelease(
       Effect.sync(() => {
         const socket = Tls.connect({
@@ -135,14 +135,12 @@ export const dial = ({ context, host, port, servername }: Dial): Effect.Effect<S
       }),
       (socket) => Effect.sync(() => socket.authorized ? socket.destroySoon() : socket.destroy())
     )
-    return yield* Effect.callback<Tls.TLSSocket, Socket.SocketError>((resume) => {
-      socket.on("error", (cause) =>
-        resume(Effect.fail(
-          new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })
-        )))
-      socket.once("secureConnect", () => resume(Effect.succeed(socket)))
+    yield* Effect.callback<void, unknown>((resume) => {
+      socket.on("error", (cause) => resume(Effect.fail(cause)))
+      socket.once("secureConnect", () => resume(Effect.void))
     })
-  }))
+    return yield* fromDuplex(socket)(limits)
+  })
 
 // -----------------------------------------------------------------------------
 // the host's side

@@ -9,7 +9,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -27,6 +26,7 @@ import * as Frames from "../internal/frames.ts"
 import { onSigterm } from "../internal/processSignals.ts"
 import * as SocketHost from "../internal/socketHost.ts"
 import { connect, rootOf } from "../internal/socketLink.ts"
+import * as SocketNet from "../internal/socketNet.ts"
 import * as SocketTls from "../internal/socketTls.ts"
 import { TlsFailed, type TlsInvalid } from "../internal/socketTls.ts"
 import type { FeedInfo, Link } from "../RemoteDevices.ts"
@@ -215,16 +215,16 @@ export const layer = (
           }
           const { host, isSecure, port } = address
           const place = `${isSecure ? "tls" : "tcp"}://${host}:${port}`
-          const socket = yield* isSecure
+          const dialled = isSecure
             ? SocketTls.dial({ host, port, context, servername: tls.servername })
-            : NodeSocket.makeNet({ host, port, noDelay: true })
+            : SocketNet.dial({ host, port })
           const lost = (error: unknown) => {
             const cause = rootOf(error)
             const fate = fateOf(cause)
             return new DeviceLost({ device, fate, cause: SocketTls.failureOf(place, cause) ?? cause })
           }
           const { receive, send } = yield* connect({
-            socket,
+            open: dialled,
             lost,
             decode: Frames.decodeDeviceFrame,
             refusal: () => undefined,

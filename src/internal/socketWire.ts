@@ -1,0 +1,60 @@
+/**
+ * A connection of bytes that carries frames: over a socket of Node, or over any `Socket` of Effect.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Socket from "effect/socket/Socket"
+import { CloseEvent } from "effect/socket/Socket"
+import type { Limits, RawFrame } from "./frameCutter.ts"
+import * as FrameCutter from "./frameCutter.ts"
+import type { MalformedFrame } from "./malformedFrame.ts"
+
+/** What a frame is written as, one after the other. */
+export type Segments = readonly [Uint8Array, ...Array<Uint8Array>]
+
+/** Frames both ways. A wire has one reader. */
+export interface Wire {
+  /**
+   * Writes a frame; succeeds when more can be taken. The segments must not change until the peer has acknowledged them.
+   */
+  readonly send: (segments: Segments) => Effect.Effect<void, unknown>
+  /** The next frame. Fails with a `MalformedFrame`, or with what has broken the connection. */
+  readonly receive: Effect.Effect<RawFrame, unknown>
+}
+
+/** Opens a wire. It reads frames as long as `limits` allows, when they begin. */
+export type Open = (limits: Limits) => Effect.Effect<Wire, unknown, Scope.Scope>
+
+/** A wire over a socket of Effect: each chunk is copied once. */
+export const fromSocket = (socket: Socket.Socket): Open => (limits) =>
+  Effect.gen(function*() {
+    const { pull } = yield* socket.reader
+    const writer = yield* socket.writer
+    const cutter = FrameCutter.make(limits)
+    const encoder = new TextEncoder()
+    let malformed: MalformedFrame | undefined
+    let isBlocked = false
+    // A socket is closed when everything is sent: one whose peer takes nothing more would stay for ever.
+    yield* Effect.addFinalizer(() => isBlocked ? Effect.ignore(writer.write(new CloseEvent())) : Effect.void)
+    const receive: Effect.Effect<RawFrame, unknown> = Effect.suspend(() => {
+      const frame = cutter.frames.shift()
+      if (frame !== undefined) return Effect.succeed(frame)
+      if (malformed !== undefined) return Effect.fail(malformed)
+      return Effect.flatMap(pull, (chunks) => {
+        for (const chunk of chunks) {
+          malformed ??= cutter.take(typeof chunk === "string" ? encoder.encode(chunk) : chunk, true)
+        }
+        return receive
+      })
+    })
+    return {
+      receive,
+      send: (segments) =>
+        Effect.suspend(() => {
+          isBlocked = true
+          return Effect.map(writer.writeAll(segments), () => {
+            isBlocked = false
+          })
+        })
+    }
+  })
