@@ -173,6 +173,11 @@ export interface Options<in out A> {
   readonly capacity: number
   /** Named in errors. Default `"feed-queue"`. */
   readonly name?: string
+  /**
+   * Told that a take would have to wait, before it does: more may be admitted now. Comes outside of any step, so it may use
+   * the queue and resume fibers. Must not throw.
+   */
+  readonly onShort?: () => void
   /** Told that a take looks for elements, in the step that hands them out, before anything is asked about them. */
   readonly onLook?: () => void
   /**
@@ -260,7 +265,7 @@ interface Place extends Pick<Turn<unknown, unknown>, "need" | "isDue"> {
 }
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
-  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook } = options
+  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort } = options
   const stored: MutableList.MutableList<A> = store.messages
   const takers = new Set<Place>()
   const offers = new Set<Place>()
@@ -327,6 +332,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     Effect.suspend(() => {
       let isFree = line.size === 0 && turn.isDue()
       if (!isFree && !isWaking && line.size === 0) {
+        if (line === takers) onShort?.()
         wakeLine(line === takers ? offers : takers)
         isFree = line.size === 0 && turn.isDue()
       }

@@ -123,6 +123,10 @@ export const make = <A>(options: {
   const free = Latch.makeUnsafe(false)
   const closing = Latch.makeUnsafe(false)
   let isClosing = false
+  /** Taken from the queue, to be sent as soon as the link is free. */
+  let gathered: Array<FeedSession.Item<A>> = []
+  /** The next of them does not fit into what was granted. */
+  let isStuck = false
   /** The queue was, or is about to be, found closed and drained. */
   let mayFindEnd = false
   let lost: DeviceLost | undefined
@@ -171,6 +175,7 @@ export const make = <A>(options: {
           break
       }
     }
+    isStuck = false
     work.openUnsafe()
     free.openUnsafe()
     owner.changedUnsafe()
@@ -186,6 +191,7 @@ export const make = <A>(options: {
   /** Sends what is to be sent, and ends once the link is to be closed. */
   const write = (link: Link): Effect.Effect<void, DeviceLost> => {
     const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
+      if (frames.length === 0 && !isClosing) pushGathered()
       const frame = frames.shift()
       if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
       if (isClosing) return Effect.void
@@ -214,7 +220,15 @@ export const make = <A>(options: {
       owner.changedUnsafe()
     })
 
-  /** Takes what is there when the link is free and there is credit. What does not fit goes back. */
+  const putBackGathered = (from: number): void => {
+    const items = gathered.slice(from)
+    gathered = []
+    if (items.length === 0) return
+    owner.putBackUnsafe(items)
+    owner.changedUnsafe()
+  }
+
+  /** Takes what is there as long as there is credit: it goes out in one frame once the link is free. */
   const pump: Effect.Effect<never> = Effect.uninterruptibleMask((restore) => {
     const untilChanged: Effect.Effect<never> = Effect.suspend(() => Effect.flatMap(restore(free.await), () => turn))
     const turn: Effect.Effect<never> = Effect.suspend(() => {
@@ -223,31 +237,35 @@ export const make = <A>(options: {
       mayFindEnd = true
       const { elements, largest } = credit()
       if (elements <= 0) window.limited()
-      if (frames.length > 0 || elements <= 0 || largest <= 0 || !owner.canFeed()) return untilChanged
+      const room = Math.min(elements, likely) - gathered.length
+      if (room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
       // When the queue is closed and drained, what is given back may still come.
-      const taken = received(
-        restore,
-        (onTake) => owner.queue.takeAvailable(Math.min(elements, likely), onTake),
-        putBack
-      )
+      const taken = received(restore, (onTake) => owner.queue.takeAvailable(room, onTake), putBack)
       return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
-        if (items.length > 0) mayFindEnd = false
-        // A drain may have begun while it waited.
-        const { chunk, count } = owner.canFeed() ? fitting(items) : nothing
-        if (count === likely || (count > 0 && count < items.length)) likely = Math.min(2 * count, 1_048_576)
-        if (count < items.length) {
-          owner.putBackUnsafe(items.slice(count))
-          owner.changedUnsafe()
-        }
-        if (count === 0) return untilChanged
-        owner.pushedUnsafe(count)
-        window.sent(state.sent + count, owner.now())
-        apply({ _tag: "Push", items: count < items.length ? items.slice(0, count) : items, chunk })
+        if (items.length === 0) return untilChanged
+        mayFindEnd = false
+        for (const item of items) gathered.push(item)
+        work.openUnsafe()
         return turn
       })
     })
     return turn
   })
+
+  /** Sends of what was taken as much as may be sent in one frame now. What does not fit goes back. */
+  const pushGathered = (): void => {
+    if (gathered.length === 0) return
+    // A drain may have begun since it was taken.
+    const { chunk, count } = owner.canFeed() ? fitting(gathered) : nothing
+    if (count === likely || (count > 0 && count < gathered.length)) likely = Math.min(2 * count, 1_048_576)
+    isStuck = count === 0
+    const items = gathered.slice(0, count)
+    putBackGathered(count)
+    if (count === 0) return
+    owner.pushedUnsafe(count)
+    window.sent(state.sent + count, owner.now()); (globalThis as any).zz ??= []; (globalThis as any).zz.push([count, window.size(), credit().elements])
+    apply({ _tag: "Push", items, chunk })
+  }
 
   /** How many of the items may be sent in one frame now, and these as the chunk that was measured. */
   const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): Fitting<A> => {
@@ -286,6 +304,7 @@ export const make = <A>(options: {
       apply({ _tag: "Opened", now: owner.now() })
       return Effect.raceAllFirst([write(link), read(link), pump, ticks, closed])
     }).pipe(
+      Effect.ensuring(Effect.sync(() => putBackGathered(0))),
       Effect.onInterrupt(() => {
         apply({ _tag: "Stop" })
         // As far as the link takes it now: a close says the same, and a stop waits for no peer.

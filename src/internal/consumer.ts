@@ -84,7 +84,7 @@ class BatchOf<A> implements BatchDelivery {
 }
 
 /** How long a loop may keep the thread to itself, in nanoseconds. */
-const breath = 5_000_000n
+const breath = 1_000_000n
 
 const dropped: Result = { _tag: "Reject", cause: "the last batch was short, and remainders are dropped" }
 

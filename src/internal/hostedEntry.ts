@@ -10,7 +10,9 @@ export interface Session {
   state: HostSession.State
   lostAt: number
   readonly apply: (input: HostSession.Input) => void
-  /** Admits what there is room for, and reports if that is due or asked for. */
+  /** Admits of what is on its way what there is room for. */
+  readonly refill: () => void
+  /** Does that, and reports if it is due or asked for. */
   readonly report: (isAsked: boolean) => void
 }
 

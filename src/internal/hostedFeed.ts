@@ -111,6 +111,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       capacity: feed.capacity,
       name: feed.name,
       onCollect: wakeAll,
+      onShort: () => {
+        for (const session of sessions.values()) session.refill()
+      },
       onLook: () => {
         lookedAt = shared.now()
       },
@@ -290,10 +293,18 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           closeIfFinished()
         },
         report: (isAsked) => {
+          session.refill()
           const room = roomOf(session)
           const now = shared.now()
           if (isAsked || HostSession.isReportDue(session.state, room, now)) session.apply({ _tag: "Report", room, now })
-          else session.apply({ _tag: "Room", room })
+        },
+        refill: () => {
+          let accepted: number | undefined
+          // What a take collects leaves room for more.
+          while (session.state.transit.length > 0 && session.state.accepted !== accepted) {
+            accepted = session.state.accepted
+            session.apply({ _tag: "Room", room: roomOf(session) })
+          }
         }
       }
       sessions.set(key, session)
