@@ -229,28 +229,40 @@ export const make = <A>(options: {
   }
 
   /** Takes what is there as long as there is credit: it goes out in one frame once the link is free. */
-  const pump: Effect.Effect<never> = Effect.uninterruptibleMask((restore) => {
-    const untilChanged: Effect.Effect<never> = Effect.suspend(() => Effect.flatMap(restore(free.await), () => turn))
-    const turn: Effect.Effect<never> = Effect.suspend(() => {
-      // Before it looks: what changes while it does must not be missed.
-      free.closeUnsafe()
-      mayFindEnd = true
-      const { elements, largest } = credit()
-      if (elements <= 0) window.limited()
-      const room = Math.min(elements, likely) - gathered.length
-      if (room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
-      // When the queue is closed and drained, what is given back may still come.
-      const taken = received(restore, (onTake) => owner.queue.takeAvailable(room, onTake), putBack)
-      return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
-        if (items.length === 0) return untilChanged
-        mayFindEnd = false
-        for (const item of items) gathered.push(item)
-        work.openUnsafe()
-        return turn
+  const pump: Effect.Effect<never> = Effect.withFiber(({ currentDispatcher }) =>
+    Effect.uninterruptibleMask((restore) => {
+      // Within a turn of the scheduler, so that a source and this take turns until the frame is full or the source is slow.
+      let isScheduled = false
+      const sendSoon = () => {
+        if (isScheduled) return
+        isScheduled = true
+        currentDispatcher.scheduleTask(() => {
+          isScheduled = false
+          work.openUnsafe()
+        }, 0)
+      }
+      const untilChanged: Effect.Effect<never> = Effect.suspend(() => Effect.flatMap(restore(free.await), () => turn))
+      const turn: Effect.Effect<never> = Effect.suspend(() => {
+        // Before it looks: what changes while it does must not be missed.
+        free.closeUnsafe()
+        mayFindEnd = true
+        const { elements, largest } = credit()
+        if (elements <= 0) window.limited()
+        const room = Math.min(elements, likely) - gathered.length
+        if (room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
+        // When the queue is closed and drained, what is given back may still come.
+        const taken = received(restore, (onTake) => owner.queue.takeAvailable(room, onTake), putBack)
+        return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
+          if (items.length === 0) return untilChanged
+          mayFindEnd = false
+          for (const item of items) gathered.push(item)
+          sendSoon()
+          return turn
+        })
       })
+      return turn
     })
-    return turn
-  })
+  )
 
   /** Sends of what was taken as much as may be sent in one frame now. What does not fit goes back. */
   const pushGathered = (): void => {
@@ -263,7 +275,9 @@ export const make = <A>(options: {
     putBackGathered(count)
     if (count === 0) return
     owner.pushedUnsafe(count)
-    window.sent(state.sent + count, owner.now()); (globalThis as any).zz ??= []; (globalThis as any).zz.push([count, window.size(), credit().elements])
+    window.sent(state.sent + count, owner.now())
+    ;(globalThis as any).zz ??= []
+    ;(globalThis as any).zz.push([count, window.size(), credit().elements])
     apply({ _tag: "Push", items, chunk })
   }
 
