@@ -1,9 +1,18 @@
 /** Columns of strings: UTF-8 with offsets. */
-import * as Result from "effect/Result"
 import type * as Tensor from "../Tensor.ts"
-import { align, arrayOf, cutBuffer, viewOf } from "./batchBuffers.ts"
+import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
-import { type Body, checkOffsets, joinOffsets, type Kind, misfit, rebase, sizeOfOffsets, type Stored } from "./batchKind.ts"
+import {
+  type Body,
+  checkOffsets,
+  joinOffsets,
+  type Kind,
+  misfit,
+  rebase,
+  sizeOfOffsets,
+  type Source,
+  type Stored
+} from "./batchKind.ts"
 import { decoder, encoder, utf8Length } from "./batchUtf8.ts"
 import { bytesOf, matcher, mismatch, sizeOf } from "./tensorStorage.ts"
 
@@ -149,17 +158,24 @@ const writeUtf8 = (
   return { text, units, offsets, encoded }
 }
 
-const read = (path: string, body: Uint8Array, entries: number, maxStringBytes: number): Text => {
+const read = (path: string, source: Source, entries: number): Text => {
+  const size = source.next()
   const textAt = (entries + 1) * 4
-  if (body.byteLength < textAt) {
-    refuse(path, `expected ${entries + 1} offsets in ${textAt} bytes, got ${body.byteLength} bytes`)
-  }
-  const encoded = body.subarray(textAt)
-  const offsets = viewOf(body.subarray(0, textAt), "uint32", entries + 1) as Uint32Array // by its dtype
-  checkOffsets(path, offsets, encoded.byteLength, `${encoded.byteLength} bytes of text`, maxStringBytes, "a string")
-  const text = Result.getOrElse(Result.try(() => decoder.decode(encoded)), () => refuse(path, "text is not UTF-8"))
+  if (size < textAt) refuse(path, `expected ${entries + 1} offsets in ${textAt} bytes, got ${size} bytes`)
+  const offsets = source.view("uint32", entries + 1) as Uint32Array // by its dtype
+  const encoded = source.cut(textAt, size)
+  checkOffsets(path, offsets, encoded.byteLength, "text", source.maxStringBytes)
+  const text = decodeText(path, encoded)
   const units = text.length === encoded.byteLength ? offsets : unitsOf(path, encoded, offsets)
   return { text, units, offsets, encoded }
+}
+
+const decodeText = (path: string, encoded: Uint8Array): string => {
+  try {
+    return decoder.decode(encoded)
+  } catch {
+    return refuse(path, "text is not UTF-8")
+  }
 }
 
 /** Not all is ASCII: walks the bytes to find where each offset is in the text. */
@@ -219,9 +235,6 @@ export const textKind = (
       for (let i = 0; i < values.length; i++) if (!matches(values[i])) refuseAt(values[i])
       return write(entries, values.length, values.flat(), refuseAt)
     },
-    read: (source, length) => {
-      const text = read(path, source.next(), length * width, source.maxStringBytes)
-      return new TextColumn(entries, length, text)
-    }
+    read: (source, length) => new TextColumn(entries, length, read(path, source, length * width))
   }
 }
