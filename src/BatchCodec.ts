@@ -38,9 +38,9 @@ import type * as SchemaAST from "effect/SchemaAST"
 import { Batch, join } from "./internal/batchChunk.ts"
 import { ElementInvalid, LayoutUnsupported, MalformedBatch } from "./internal/batchErrors.ts"
 import { printLayout } from "./internal/batchFingerprint.ts"
-import { passesAll } from "./internal/batchKinds.ts"
 import { compile, explainElement } from "./internal/batchLayout.ts"
 import { read } from "./internal/batchRead.ts"
+import { passesAll } from "./internal/batchSchemas.ts"
 import {
   columnsOfParts,
   partsOf,
@@ -313,7 +313,10 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
       : invalid(explainElement(layout, element))
   }
 
-  const unstack = (batch: unknown, length: number | undefined): Result.Result<ReadonlyArray<unknown>, ElementInvalid> => {
+  const unstack = (
+    batch: unknown,
+    length: number | undefined
+  ): Result.Result<ReadonlyArray<unknown>, ElementInvalid> => {
     const parts = partsOf(stacking, batch, length)
     if (Result.isFailure(parts)) return invalid(parts.failure)
     const elements: Array<unknown> = []
@@ -349,7 +352,9 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
     stack: (elements) => stackElements(stacking, elements),
     stackChunk: (chunk) => {
       const batch = own(chunk)
-      return batch.isStored && hasColumns ? stackColumns(stacking, batch.stored) : stackElements(stacking, batch.elements)
+      return batch.isStored && hasColumns
+        ? stackColumns(stacking, batch.stored)
+        : stackElements(stacking, batch.elements)
     },
     fromBatch: (batch, length) => {
       const chunk = Result.getOrElse(Result.try(() => chunkOf(batch, length)), () => undefined)

@@ -3,7 +3,16 @@ import type * as Tensor from "../Tensor.ts"
 import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
 import { atPath, ElementInvalid, refuse } from "./batchErrors.ts"
 import type { Body, Kind, Stored } from "./batchKind.ts"
-import { bytesOf, matcher, mismatch, packerOf, sizeOf, storages, type StoredDType, type TypedArray } from "./tensorStorage.ts"
+import {
+  bytesOf,
+  matcher,
+  mismatch,
+  packerOf,
+  sizeOf,
+  storages,
+  type StoredDType,
+  type TypedArray
+} from "./tensorStorage.ts"
 
 /** What the entries of a column are. */
 interface Entries {

@@ -76,6 +76,10 @@ export class Source {
     this.at = this.#starts[this.#next]!
     return this.#sizes[this.#next++]!
   }
+  /** The size of the next body. */
+  peek(): number {
+    return this.#sizes[this.#next]!
+  }
   /** Bytes of this body from one of its bytes up to another, without a copy. */
   cut(from: number, to: number): Uint8Array {
     return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + this.at + from, to - from)

@@ -4,8 +4,9 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { atPath, inLine, LayoutUnsupported } from "./batchErrors.ts"
-import { type Filter, filtersOf, kindOf, passesAll } from "./batchKinds.ts"
+import { kindOf } from "./batchKinds.ts"
 import { type Rest, restOf } from "./batchRest.ts"
+import { type Filter, filtersOf, isOptional, passesAll } from "./batchSchemas.ts"
 import { type Field, only, type Shape, shapeOf, trimmer } from "./batchShape.ts"
 import { isWellFormed } from "./batchUtf8.ts"
 
@@ -99,8 +100,6 @@ const rulesOf = (
     }
   }
 }
-
-export const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === true
 
 /** Why a value does not satisfy a Schema. */
 export const explain = (ast: SchemaAST.AST, u: unknown): string => {

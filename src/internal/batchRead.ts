@@ -5,9 +5,9 @@ import { align } from "./batchBuffers.ts"
 import { Batch, rowsOf } from "./batchChunk.ts"
 import { mark, refuse } from "./batchErrors.ts"
 import { Source, type Stored } from "./batchKind.ts"
-import { passesAll } from "./batchKinds.ts"
 import { explain, type Layout } from "./batchLayout.ts"
 import { readRest } from "./batchRest.ts"
+import { passesAll } from "./batchSchemas.ts"
 import { headerBytes, magic } from "./batchWrite.ts"
 
 const defaultMaxElements = 2 ** 20

@@ -210,6 +210,16 @@ export const ofStrings = (path: string, { shape }: Tensor.Spec, strings: Readonl
 export const groupsOf = ({ shape }: Tensor.Spec, strings: ReadonlyArray<string>, length: number) =>
   shape.length === 0 ? strings : group(strings, sizeOf(shape), length)
 
+const single: Entries = { width: 1, isScalar: true }
+
+/** A column of strings that are well formed. */
+export const writeText = (strings: ReadonlyArray<string>): TextColumn =>
+  write(single, strings.length, strings, (u) => misfit("", mismatch({ dtype: "string", shape: [] }, u)))
+
+/** Reads what `writeText` wrote. Throws `MalformedBatch` on all else. */
+export const readText = (path: string, source: Source, length: number): TextColumn =>
+  new TextColumn(single, length, read(path, source, length))
+
 /** The kind of a string, or of a tensor of strings. */
 export const textKind = (
   path: string,
