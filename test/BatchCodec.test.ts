@@ -197,6 +197,8 @@ describe("BatchCodec", () => {
 
       it.prop(`accepts its elements (${name})`, { element: schema }, ({ element }) => {
         assert.isTrue(Object.is(Result.getOrThrow(codec.validate(element)), element))
+        const chunk = Result.getOrThrow(codec.fromUnknown([element, element]))
+        assert.deepStrictEqual(written(codec, chunk), written(codec, codec.fromElements([element, element])))
       }, { arbitrary: { runs: 20 } })
 
       it.prop(`slices (${name})`, {

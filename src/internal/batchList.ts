@@ -84,14 +84,14 @@ export const listKind = (path: string, child: Kind, fewest: number): Kind | unde
     trim: trim && ((u) => trimEntries(u as ReadonlyArray<unknown>, trim)), // it was accepted
     gather: (values) => {
       const offsets = cutBuffer("uint32", values.length + 1) as Uint32Array // by its dtype
-      const entries: Array<unknown> = []
+      let end = 0
       for (let i = 0; i < values.length; i++) {
         const value = values[i]
         if (!Array.isArray(value)) return misfit(path, "expected an array")
-        for (let j = 0; j < value.length; j++) entries.push(value[j])
-        offsets[i + 1] = entries.length
+        end += value.length
+        offsets[i + 1] = end
       }
-      return new ListColumn(offsets, child.gather(entries))
+      return new ListColumn(offsets, child.gather(concat(values as ReadonlyArray<ReadonlyArray<unknown>>))) // as looked at
     },
     read: (source, length) => {
       const size = source.next()
@@ -102,6 +102,15 @@ export const listKind = (path: string, child: Kind, fewest: number): Kind | unde
       return new ListColumn(offsets, child.read(source, entries))
     }
   }
+}
+
+// Twice as fast as a loop, and, other than `flat`, leaves holes where they are. A call takes only so many arguments.
+const concat = (arrays: ReadonlyArray<ReadonlyArray<unknown>>): ReadonlyArray<unknown> => {
+  const none: ReadonlyArray<unknown> = []
+  if (arrays.length <= 1024) return none.concat(...arrays)
+  const groups: Array<ReadonlyArray<unknown>> = []
+  for (let i = 0; i < arrays.length; i += 1024) groups.push(none.concat(...arrays.slice(i, i + 1024)))
+  return concat(groups)
 }
 
 // Not `every`, which passes over what is missing in an array with holes.

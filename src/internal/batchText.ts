@@ -13,7 +13,7 @@ import {
   type Source,
   type Stored
 } from "./batchKind.ts"
-import { decoder, encoder, utf8Length } from "./batchUtf8.ts"
+import { decoder, encode, encoder } from "./batchUtf8.ts"
 import { bytesOf, matcher, mismatch, sizeOf } from "./tensorStorage.ts"
 
 /** What the values of a column are: strings, or arrays of so many. */
@@ -144,17 +144,28 @@ const writeUtf8 = (
   strings: ReadonlyArray<string>,
   refuseAt: (u: unknown) => never
 ): Text => {
+  const ill = text.isWellFormed() ? undefined : strings.find((string) => !string.isWellFormed())
+  if (ill !== undefined) refuseAt(ill)
   const offsets = cutBuffer("uint32", units.length) as Uint32Array // by its dtype
-  let end = 0
-  for (let i = 0; i < strings.length; i++) {
-    const string = strings[i]!
-    // Two halves of a character in strings that follow each other would make a whole one of the text.
-    if (!string.isWellFormed()) refuseAt(string)
-    end += utf8Length(string)
-    offsets[i + 1] = end
+  const encoded = encode(text)
+  let byte = 0
+  let unit = 0
+  for (let i = 1; i < units.length; i++) {
+    const end = units[i]!
+    while (unit < end) {
+      const lead = encoded[byte]!
+      if (lead < 0x80) {
+        byte++
+        unit++
+      } else {
+        byte += lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4
+        unit += lead < 0xF0 ? 1 : 2
+      }
+    }
+    // Two halves of a character, in strings that follow each other, are a whole one of the text.
+    if (unit > end) refuseAt(strings[i - 1])
+    offsets[i] = byte
   }
-  const encoded = bytesOf(cutBuffer("uint8", end))
-  encoder.encodeInto(text, encoded)
   return { text, units, offsets, encoded }
 }
 
@@ -178,20 +189,24 @@ const decodeText = (path: string, encoded: Uint8Array): string => {
   }
 }
 
-/** Not all is ASCII: walks the bytes to find where each offset is in the text. */
+/** Not all is ASCII: walks the characters to find where each offset is in the text. */
 const unitsOf = (path: string, encoded: Uint8Array, offsets: Uint32Array): Uint32Array => {
   const units = new Uint32Array(offsets.length)
   let byte = 0
   let unit = 0
   for (let i = 1; i < offsets.length; i++) {
     const end = offsets[i]!
-    for (; byte < end; byte++) {
+    while (byte < end) {
       const lead = encoded[byte]!
-      if (lead < 0x80 || lead >= 0xC0) unit += lead >= 0xF0 ? 2 : 1
+      if (lead < 0x80) {
+        byte++
+        unit++
+      } else {
+        byte += lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4
+        unit += lead < 0xF0 ? 1 : 2
+      }
     }
-    if (end < encoded.byteLength && encoded[end]! >= 0x80 && encoded[end]! < 0xC0) {
-      refuse(path, `offset ${i} is inside a character`)
-    }
+    if (byte > end) refuse(path, `offset ${i} is inside a character`)
     units[i] = unit
   }
   return units
