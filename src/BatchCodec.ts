@@ -35,12 +35,13 @@
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import { Batch, join } from "./internal/batchChunk.ts"
+import { Batch, columnsOfValues, join } from "./internal/batchChunk.ts"
 import { ElementInvalid, LayoutUnsupported, MalformedBatch } from "./internal/batchErrors.ts"
 import { printLayout } from "./internal/batchFingerprint.ts"
-import { passesAll } from "./internal/batchKinds.ts"
+import type { Stored } from "./internal/batchKind.ts"
 import { compile, explainElement } from "./internal/batchLayout.ts"
 import { read } from "./internal/batchRead.ts"
+import { passesAll } from "./internal/batchSchemas.ts"
 import {
   columnsOfParts,
   partsOf,
@@ -185,6 +186,13 @@ export interface BatchCodec<A, B> {
   /** Makes a chunk of elements, by reference. */
   fromElements(elements: ReadonlyArray<A>): Chunk<A>
 
+  /**
+   * Makes a chunk of values that may be anything, all of which must be elements. They are validated as columns, at about
+   * the cost of writing them, which is then done: what makes many elements at once and sends them need not `validate` each.
+   * The chunk has what the columns have: no field that the Schema does not know, and scalars as their dtype holds them.
+   */
+  fromUnknown(values: ReadonlyArray<unknown>): Result.Result<Chunk<A>, ElementInvalid>
+
   /** The elements of a chunk from index `from` up to, not including, `to`; shares the data. */
   slice(chunk: Chunk<A>, from: number, to?: number): Chunk<A>
 
@@ -313,11 +321,9 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
       : invalid(explainElement(layout, element))
   }
 
-  const unstack = (batch: unknown, length: number | undefined): Result.Result<ReadonlyArray<unknown>, ElementInvalid> => {
-    const parts = partsOf(stacking, batch, length)
-    if (Result.isFailure(parts)) return invalid(parts.failure)
+  const validateAll = (rows: ReadonlyArray<unknown>): Result.Result<ReadonlyArray<unknown>, ElementInvalid> => {
     const elements: Array<unknown> = []
-    for (const row of rowsOfParts(stacking, parts.success)) {
+    for (const row of rows) {
       const element = validate(row)
       if (Result.isFailure(element)) return invalid(`element ${elements.length}: ${element.failure.issue}`)
       elements.push(element.success)
@@ -325,22 +331,46 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
     return Result.succeed(elements)
   }
 
-  /** A batch as it is, if all of it is valid. */
-  const chunkOf = (batch: unknown, length: number | undefined): Batch | undefined => {
-    const parts = partsOf(stacking, batch, length)
-    if (Result.isFailure(parts) || !hasColumns) return undefined
-    const columns = columnsOfParts(layout, parts.success)
-    if (columns === undefined) return undefined
-    const chunk = new Batch(layout, parts.success.length, undefined, columns)
-    const { ast, filters } = layout
-    return filters.length === 0 || chunk.elements.every((element) => passesAll(filters, element, ast))
-      ? chunk
-      : undefined
+  /** A chunk of valid columns, or else of elements that are validated one by one, which tells which of them is none. */
+  const chunkOf = (
+    columns: () => { readonly columns: ReadonlyArray<Stored>; readonly length: number } | undefined,
+    rows: () => Result.Result<ReadonlyArray<unknown>, ElementInvalid>
+  ): Result.Result<Batch, ElementInvalid> => {
+    // What does not fit a column, or a check, may throw.
+    const stored = Result.getOrElse(Result.try(columns), () => undefined)
+    if (stored !== undefined) {
+      const chunk = new Batch(layout, stored.length, undefined, stored.columns)
+      const { ast, filters } = layout
+      if (filters.length === 0 || chunk.elements.every((element) => passesAll(filters, element, ast))) {
+        return Result.succeed(chunk)
+      }
+    }
+    return Result.map(rows(), fromElements)
   }
+
+  const unstack = (batch: unknown, length: number | undefined) =>
+    Result.flatMap(
+      Result.mapError(partsOf(stacking, batch, length), (issue) => new ElementInvalid({ issue })),
+      (parts) => validateAll(rowsOfParts(stacking, parts))
+    )
+
+  const fromBatch = (batch: unknown, length: number | undefined) =>
+    chunkOf(() => {
+      const parts = hasColumns ? Result.getOrUndefined(partsOf(stacking, batch, length)) : undefined
+      const columns = parts && columnsOfParts(layout, parts)
+      return columns && { columns, length: parts.length }
+    }, () => unstack(batch, length))
+
+  const fromUnknown = (values: ReadonlyArray<unknown>) =>
+    chunkOf(() => {
+      const columns = columnsOfValues(layout, values)
+      return columns && { columns, length: values.length }
+    }, () => validateAll(values))
 
   return {
     fingerprint: printLayout(layout),
     fromElements,
+    fromUnknown,
     slice: (chunk, from, to) => {
       const start = Math.min(Math.max(from, 0), chunk.length)
       return own(chunk).slice(start, Math.min(Math.max(to ?? chunk.length, start), chunk.length))
@@ -349,13 +379,11 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
     stack: (elements) => stackElements(stacking, elements),
     stackChunk: (chunk) => {
       const batch = own(chunk)
-      return batch.isStored && hasColumns ? stackColumns(stacking, batch.stored) : stackElements(stacking, batch.elements)
+      return batch.isStored && hasColumns
+        ? stackColumns(stacking, batch.stored)
+        : stackElements(stacking, batch.elements)
     },
-    fromBatch: (batch, length) => {
-      const chunk = Result.getOrElse(Result.try(() => chunkOf(batch, length)), () => undefined)
-      // What is not valid is said element by element.
-      return chunk === undefined ? Result.map(unstack(batch, length), fromElements) : Result.succeed(chunk)
-    },
+    fromBatch,
     unstack,
     validate,
     encode: (chunk) => write(own(chunk).stored, chunk.length),

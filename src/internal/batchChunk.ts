@@ -1,10 +1,12 @@
 /** The implementation of `Chunk`: elements, columns or both, and their size. */
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type { Chunk, Columns } from "../BatchCodec.ts"
 import { arrayOf } from "./batchBuffers.ts"
 import type { Stored } from "./batchKind.ts"
 import type { Layout } from "./batchLayout.ts"
 import { fieldOf, RestColumn } from "./batchRest.ts"
+import { only } from "./batchShape.ts"
 import { headerSize } from "./batchWrite.ts"
 
 export class Batch implements Chunk {
@@ -88,6 +90,34 @@ export class Batch implements Chunk {
   #weigh(k: number): number {
     return Result.getOrElse(Result.try(() => this.#columnOf(k).byteLength), () => 64 * this.length)
   }
+}
+
+/**
+ * The columns of values that may be anything, if all fit the layout and pass the checks of the fields. Throws, too, where
+ * they do not.
+ */
+export const columnsOfValues = (
+  layout: Layout,
+  values: ReadonlyArray<unknown>
+): ReadonlyArray<Stored> | undefined => {
+  const { isStruct, rest, shape: { fields, take } } = layout
+  if (isStruct && (fields.length === 0 || !values.every(Predicate.isObject))) return undefined
+  const taken = isStruct ? take(values) : [values]
+  const columns: Array<Stored> = []
+  for (let k = 0; k < fields.length; k++) {
+    const { kind: { gather, passes, trim } } = fields[k]!
+    const column = gather(taken[k]!)
+    // Checks are asked about what is left.
+    if (passes !== undefined && !(trim === undefined ? taken[k]! : column.values).every(passes)) return undefined
+    columns.push(column)
+  }
+  if (rest === undefined) return columns
+  if (!values.every(rest.accepts)) return undefined
+  const { names } = rest
+  // Of a struct only the fields of the rest, since what is left out of others is no part of it.
+  const rows = names === undefined ? values : values.map((value) => only(value as object, names)) // as looked at
+  columns.push(new RestColumn(rest, rows.map(rest.trim)))
+  return columns
 }
 
 /** The elements of columns. */

@@ -3,7 +3,9 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as Tensor from "../Tensor.ts"
-import { isOptional, type Layout } from "./batchLayout.ts"
+import type { Layout } from "./batchLayout.ts"
+import { printLiteral } from "./batchLiterals.ts"
+import { isOptional } from "./batchSchemas.ts"
 import { byName } from "./batchShape.ts"
 
 // Raise it when the bytes change.
@@ -75,8 +77,6 @@ const printSchema = (ast: SchemaAST.AST, path: ReadonlyArray<SchemaAST.AST>): un
       return ast._tag.toLowerCase()
   }
 }
-
-const printLiteral = (literal: SchemaAST.LiteralValue | symbol): unknown => ({ [typeof literal]: String(literal) })
 
 const fieldId = (ast: SchemaAST.AST): { readonly id?: unknown } => {
   const id = ast.context?.annotations?.["~effect/encoding/SchemaBinary/fieldId"]

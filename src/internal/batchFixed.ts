@@ -1,9 +1,18 @@
 /** Columns of entries of one size: numbers, booleans and tensors. */
 import type * as Tensor from "../Tensor.ts"
-import { align, arrayOf, cutBuffer, viewOf } from "./batchBuffers.ts"
+import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
 import { atPath, ElementInvalid, refuse } from "./batchErrors.ts"
 import type { Body, Kind, Stored } from "./batchKind.ts"
-import { bytesOf, matcher, mismatch, packerOf, sizeOf, storages, type StoredDType, type TypedArray } from "./tensorStorage.ts"
+import {
+  bytesOf,
+  matcher,
+  mismatch,
+  packerOf,
+  sizeOf,
+  storages,
+  type StoredDType,
+  type TypedArray
+} from "./tensorStorage.ts"
 
 /** What the entries of a column are. */
 interface Entries {
@@ -154,12 +163,12 @@ export const fixedKind = (
       return new FixedColumn(entries, length, data)
     },
     read: (source, length) => {
-      const body = source.next()
+      const bytes = source.next()
       const expected = length * size
-      if (body.byteLength !== expected) {
-        refuse(path, `expected ${length * width} × ${dtype} in ${expected} bytes, got ${body.byteLength} bytes`)
+      if (bytes !== expected) {
+        refuse(path, `expected ${length * width} × ${dtype} in ${expected} bytes, got ${bytes} bytes`)
       }
-      const data = viewOf(body, dtype, length * width)
+      const data = source.view(dtype, length * width)
       if (dtype === "bool" && !areBits(data)) refuse(path, "a boolean is neither 0 nor 1")
       return new FixedColumn(entries, length, data)
     }

@@ -1,8 +1,9 @@
 /** What every kind of column can do: the contract between the layout of a Schema and the bytes of a batch. */
 import type { Column } from "../BatchCodec.ts"
 import type { Spec } from "../Tensor.ts"
-import { align } from "./batchBuffers.ts"
+import { align, viewOf } from "./batchBuffers.ts"
 import { atPath, ElementInvalid, refuse } from "./batchErrors.ts"
+import type { StoredDType, TypedArray } from "./tensorStorage.ts"
 
 /** One body of a column, in parts that follow each other. */
 export type Body = ReadonlyArray<Uint8Array>
@@ -51,16 +52,41 @@ export const absent = Symbol("absent")
 
 /** The bodies of a batch that was received, one after the other. */
 export class Source {
+  readonly bytes: Uint8Array
   readonly maxStringBytes: number
-  readonly #bodies: ReadonlyArray<Uint8Array>
+  /** Where the body begins in the bytes that is to be read next. */
+  at = 0
+  readonly #starts: ReadonlyArray<number>
+  readonly #sizes: ReadonlyArray<number>
   #next = 0
 
-  constructor(bodies: ReadonlyArray<Uint8Array>, maxStringBytes: number) {
-    this.#bodies = bodies
+  constructor(
+    bytes: Uint8Array,
+    starts: ReadonlyArray<number>,
+    sizes: ReadonlyArray<number>,
+    maxStringBytes: number
+  ) {
+    this.bytes = bytes
     this.maxStringBytes = maxStringBytes
+    this.#starts = starts
+    this.#sizes = sizes
   }
-  next(): Uint8Array {
-    return this.#bodies[this.#next++]!
+  /** Goes on to the next body. Its size. */
+  next(): number {
+    this.at = this.#starts[this.#next]!
+    return this.#sizes[this.#next++]!
+  }
+  /** The size of the next body. */
+  peek(): number {
+    return this.#sizes[this.#next]!
+  }
+  /** Bytes of this body from one of its bytes up to another, without a copy. */
+  cut(from: number, to: number): Uint8Array {
+    return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + this.at + from, to - from)
+  }
+  /** The beginning of this body as entries, whose size was compared with that of the body. A view where it is aligned. */
+  view(dtype: StoredDType, entries: number): TypedArray {
+    return viewOf(this.bytes, this.at, dtype, entries)
   }
 }
 
@@ -79,26 +105,24 @@ export const misfit = (path: string, issue: string): never => {
   throw new ElementInvalid({ issue: atPath([path], issue) })
 }
 
-/**
- * Offsets start at 0, ascend, and end with `size`. Throws `MalformedBatch`. `what` is what they cut, `one` one piece of
- * it.
- */
+/** Offsets start at 0, ascend, and end with the size of what they cut. Throws `MalformedBatch`. */
 export const checkOffsets = (
   path: string,
   offsets: Uint32Array,
   size: number,
-  what: string,
-  longest: number,
-  one: string
+  what: "text" | "bytes" | "entries",
+  maxStringBytes = Infinity
 ): void => {
   const entries = offsets.length - 1
-  if (offsets[0] !== 0 || offsets[entries] !== size) refuse(path, `offsets do not span the ${what}`)
+  if (offsets[0] !== 0 || offsets[entries] !== size) {
+    refuse(path, `offsets do not span the ${what === "text" ? `${size} bytes of text` : `${size} ${what}`}`)
+  }
   let start = 0
   for (let i = 1; i <= entries; i++) {
     const end = offsets[i]!
     if (end < start) refuse(path, `offset ${i} is smaller than the one before`)
-    if (end - start > longest) {
-      refuse(path, `${one} takes ${end - start} bytes, more than the ${longest} allowed`)
+    if (end - start > maxStringBytes) {
+      refuse(path, `a string takes ${end - start} bytes, more than the ${maxStringBytes} allowed`)
     }
     start = end
   }

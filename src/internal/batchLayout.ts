@@ -4,8 +4,9 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { atPath, inLine, LayoutUnsupported } from "./batchErrors.ts"
-import { type Filter, filtersOf, kindOf, passesAll } from "./batchKinds.ts"
+import { kindOf } from "./batchKinds.ts"
 import { type Rest, restOf } from "./batchRest.ts"
+import { type Filter, filtersOf, isOptional, passesAll } from "./batchSchemas.ts"
 import { type Field, only, type Shape, shapeOf, trimmer } from "./batchShape.ts"
 import { isWellFormed } from "./batchUtf8.ts"
 
@@ -28,12 +29,11 @@ export interface Layout {
 
 const layoutOf = (
   isStruct: boolean,
-  fields: ReadonlyArray<Field>,
+  shape: Shape,
   rest: Rest | undefined,
   ast: SchemaAST.AST,
   rules: Pick<Layout, "accepts" | "trim" | "filters">
 ): Layout => {
-  const shape = shapeOf(fields)
   const bodies = shape.fields.flatMap(({ kind, name }) => Array.from({ length: kind.bodies }, () => name))
   return { isStruct, shape, rest, bodies: rest === undefined ? bodies : [...bodies, rest.name], ast, ...rules }
 }
@@ -43,11 +43,11 @@ const compileWhole = (ast: SchemaAST.AST): Layout => {
   if (kind !== undefined) {
     const trim = kind.trim ?? ((u: unknown) => u)
     const field = { name: "", kind, ast, isOptional: false }
-    return layoutOf(false, [field], undefined, ast, { accepts: kind.accepts, trim, filters: [] })
+    return layoutOf(false, shapeOf([field]), undefined, ast, { accepts: kind.accepts, trim, filters: [] })
   }
   const rest = restOf(undefined, ast)
   const { accepts, trim } = rest
-  return layoutOf(false, [], rest, ast, { accepts, trim, filters: [] })
+  return layoutOf(false, shapeOf([]), rest, ast, { accepts, trim, filters: [] })
 }
 
 /** Lays a Schema out. Throws `LayoutUnsupported`. */
@@ -72,18 +72,18 @@ export const compile = (ast: SchemaAST.AST): Layout => {
   const rest = others.length === 0
     ? undefined
     : restOf(others.map(({ name }) => String(name)), new SchemaAST.Objects(others, []))
-  return layoutOf(true, fields, rest, ast, rulesOf(ast, fields, rest))
+  const shape = shapeOf(fields)
+  return layoutOf(true, shape, rest, ast, rulesOf(ast, shape, rest))
 }
 
 const rulesOf = (
   ast: SchemaAST.Objects,
-  fields: ReadonlyArray<Field>,
+  shape: Shape,
   rest: Rest | undefined
 ): Pick<Layout, "accepts" | "trim" | "filters"> => {
   const names = ast.propertySignatures.map(({ name }) => String(name))
   const filters = filtersOf(ast.checks)
-  const shape = shapeOf(fields)
-  const trim = trimmer(fields, names)
+  const trim = trimmer(shape.fields, names)
   return {
     filters,
     accepts: names.length === 0
@@ -100,8 +100,6 @@ const rulesOf = (
     }
   }
 }
-
-export const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === true
 
 /** Why a value does not satisfy a Schema. */
 export const explain = (ast: SchemaAST.AST, u: unknown): string => {

@@ -7,7 +7,8 @@ import type * as SchemaAST from "effect/SchemaAST"
 import * as Tensor from "../Tensor.ts"
 import { align } from "./batchBuffers.ts"
 import { attempt, ElementInvalid, inLine, mark, refuse } from "./batchErrors.ts"
-import type { Body, Stored } from "./batchKind.ts"
+import type { Body, Source, Stored } from "./batchKind.ts"
+import { isBytes } from "./batchSchemas.ts"
 import { decoder, encoder, isWellFormed, utf8Length } from "./batchUtf8.ts"
 
 /** The column of all that has none of its own: some fields of a struct, or whole elements. */
@@ -44,11 +45,6 @@ const isWhole = (decoded: unknown, from: unknown): boolean => {
     if (!Object.hasOwn(decoded, key) || !isWhole(decoded[key], from[key])) return false
   }
   return Object.getOwnPropertySymbols(from).length === 0
-}
-
-const isBytes = ({ annotations }: SchemaAST.AST): boolean => {
-  const representation = annotations?.["representation"]
-  return Predicate.hasProperty(representation, "id") && representation.id === "effect/schema/Uint8Array"
 }
 
 /** Whether values are written as they are: no transformation makes more of them, and none of them is written as JSON. */
@@ -190,7 +186,14 @@ const decodeWellFormed = (rest: Rest, bytes: Uint8Array): Result.Result<Readonly
   )
 
 /** Throws `MalformedBatch`. */
-export const readRest = (rest: Rest, bytes: Uint8Array, length: number, invalid?: Map<number, string>): RestColumn => {
+export const readRest = (
+  rest: Rest,
+  source: Source,
+  length: number,
+  invalid: Map<number, string> | undefined
+): RestColumn => {
+  const size = source.next()
+  const bytes = source.cut(0, size)
   const values = Result.getOrElse(
     attempt(() => decodeWellFormed(rest, bytes)),
     (issue) => invalid === undefined ? refuse(rest.name, issue) : readUnchecked(rest, bytes, issue, invalid)

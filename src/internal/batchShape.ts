@@ -1,8 +1,9 @@
 /** The fields of a struct that have columns: rows to their columns, and back. */
 import * as Predicate from "effect/Predicate"
 import type * as SchemaAST from "effect/SchemaAST"
+import { arrayOf } from "./batchBuffers.ts"
 import { absent, type Kind } from "./batchKind.ts"
-import { holds, makeRows, takeFields } from "./batchRows.ts"
+import { type Place, placeFor, type Row } from "./batchPlaces.ts"
 
 /** A field that has a column of its own. */
 export interface Field {
@@ -17,14 +18,14 @@ export interface Shape {
   /** In the order of their names. */
   readonly fields: ReadonlyArray<Field>
   /** Whether an object has all that it must have, and only what the fields accept. */
-  readonly accepts: (u: { readonly [name: string]: unknown }) => boolean
+  readonly accepts: (u: Row) => boolean
   /** The values of each field; `absent` where it is. */
   readonly take: (rows: ReadonlyArray<unknown>) => ReadonlyArray<ReadonlyArray<unknown>>
   /** Rows of the values of each field. */
   readonly make: (
     columns: ReadonlyArray<ReadonlyArray<unknown>>,
     length: number
-  ) => Array<{ [name: string]: unknown }>
+  ) => Array<Row>
 }
 
 /** In the order of their names. */
@@ -33,50 +34,51 @@ export const byName = (self: { readonly name: string }, that: { readonly name: s
 
 export const shapeOf = (unordered: ReadonlyArray<Field>): Shape => {
   const fields = unordered.toSorted(byName)
-  const names = fields.map(({ name }) => name)
-  const required = fields.filter(({ isOptional }) => !isOptional)
-  const requiredNames = required.map(({ name }) => name)
-  const requiredAccept = required.map(({ kind }) => kind.accepts)
-  const optional = fields.filter(({ isOptional }) => isOptional)
+  const places = fields.map(({ isOptional, kind, name }) =>
+    isOptional ? optionally(name, kind.accepts) : placeFor(name, kind.accepts)
+  )
   return {
     fields,
     accepts: (u) => {
-      if (!holds(u, requiredNames, requiredAccept)) return false
-      for (const { kind, name } of optional) {
-        const value = u[name]
-        if (!(value === undefined && !(name in u)) && !kind.accepts(value)) return false
-      }
+      for (let k = 0; k < places.length; k++) if (!places[k]!.accepts(u)) return false
       return true
     },
-    take: (rows) => {
-      const columns = takeFields(rows, names)
-      for (const field of optional) markAbsent(rows, field.name, columns[fields.indexOf(field)]!)
-      return columns
+    take: (elements) => {
+      const rows = elements as ReadonlyArray<Row> // fields of elements are read by the names of their Schema
+      return places.map(({ read }) => {
+        const values = arrayOf<unknown>(rows.length)
+        read(rows, values)
+        return values
+      })
     },
     make: (columns, length) => {
-      if (optional.length === 0) return makeRows(names, columns, length)
-      const rows = makeRows(requiredNames, columns.filter((_, k) => !fields[k]!.isOptional), length)
-      for (const field of optional) addWherePresent(rows, field.name, columns[fields.indexOf(field)]!)
+      const rows = arrayOf<Row>(length)
+      for (let i = 0; i < length; i++) rows[i] = {}
+      for (let k = 0; k < places.length; k++) places[k]!.write(rows, columns[k]!)
       return rows
     }
   }
 }
 
-const markAbsent = (rows: ReadonlyArray<unknown>, name: string, values: Array<unknown>): void => {
-  for (let i = 0; i < values.length; i++) {
-    if (values[i] === undefined && !(name in (rows[i] as object))) values[i] = absent // its fields were read before
+/** The place of a field that may be absent. */
+const optionally = (name: string, accept: (u: unknown) => boolean): Place => ({
+  read: (rows, values) => {
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i]!
+      const value = row[name]
+      values[i] = value === undefined && !(name in row) ? absent : value
+    }
+  },
+  write: (rows, values) => {
+    for (let i = 0; i < rows.length; i++) {
+      if (values[i] !== absent) rows[i]![name] = values[i]
+    }
+  },
+  accepts: (row) => {
+    const value = row[name]
+    return value === undefined && !(name in row) || accept(value)
   }
-}
-
-const addWherePresent = (
-  rows: ReadonlyArray<{ [name: string]: unknown }>,
-  name: string,
-  values: ReadonlyArray<unknown>
-): void => {
-  for (let i = 0; i < rows.length; i++) {
-    if (values[i] !== absent) rows[i]![name] = values[i]
-  }
-}
+})
 
 /** Whether an object has no fields but these. Those it has usually come in this order. */
 export const hasOnly = (u: object, names: ReadonlyArray<string>, set: ReadonlySet<string>): boolean => {

@@ -6,9 +6,10 @@ import * as Tensor from "../Tensor.ts"
 import { atPath, ElementInvalid } from "./batchErrors.ts"
 import { FixedColumn, ofArray, viewsOf } from "./batchFixed.ts"
 import { absent, type Kind, type Stored } from "./batchKind.ts"
-import { isOptional, type Layout } from "./batchLayout.ts"
+import type { Layout } from "./batchLayout.ts"
+import type { Row } from "./batchPlaces.ts"
 import { fieldOf, RestColumn } from "./batchRest.ts"
-import { makeRows, takeFields } from "./batchRows.ts"
+import { isOptional } from "./batchSchemas.ts"
 import { groupsOf, ofStrings, TextColumn } from "./batchText.ts"
 import { storages, type TypedArray } from "./tensorStorage.ts"
 
@@ -66,10 +67,9 @@ const refuseField = ({ name }: StackField): never => {
 
 /** Stacks elements. Throws `ElementInvalid` when a tensor that was not validated does not fit its shape. */
 export const stackElements = (stacking: Stacking, elements: ReadonlyArray<unknown>): unknown => {
-  const { fields, isObject } = stacking
-  const columns = isObject ? takeFields(elements, fields.map(({ name }) => name)) : [elements]
+  const { isObject } = stacking
   return assemble(stacking, (field) => {
-    const values = columns[fields.indexOf(field)]!
+    const values = isObject ? elements.map((element) => fieldOf(element, field.name)) : elements
     return field.tensor === undefined ? values : whole(field, field.kind!.gather(values))
   })
 }
@@ -199,12 +199,13 @@ const valuesOf = ({ field: { tensor }, given }: Unstacked, length: number): Read
 }
 
 const rowsOfFields = (fields: ReadonlyArray<Unstacked>, length: number): ReadonlyArray<unknown> => {
-  const required = fields.filter(({ field }) => !field.isOptional)
-  const rows = makeRows(required.map(({ field }) => field.name), required.map((part) => valuesOf(part, length)), length)
+  const rows = Array.from({ length }, (): Row => ({}))
   for (const part of fields) {
-    if (!part.field.isOptional) continue
+    const { isOptional, name } = part.field
     const values = valuesOf(part, length)
-    for (let i = 0; i < length; i++) if (values[i] !== undefined) rows[i]![part.field.name] = values[i]
+    for (let i = 0; i < length; i++) {
+      if (!isOptional || values[i] !== undefined) rows[i]![name] = values[i]
+    }
   }
   return rows
 }

@@ -1,10 +1,19 @@
 /** Columns of strings: UTF-8 with offsets. */
-import * as Result from "effect/Result"
 import type * as Tensor from "../Tensor.ts"
-import { align, arrayOf, cutBuffer, viewOf } from "./batchBuffers.ts"
+import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
-import { type Body, checkOffsets, joinOffsets, type Kind, misfit, rebase, sizeOfOffsets, type Stored } from "./batchKind.ts"
-import { decoder, encoder, utf8Length } from "./batchUtf8.ts"
+import {
+  type Body,
+  checkOffsets,
+  joinOffsets,
+  type Kind,
+  misfit,
+  rebase,
+  sizeOfOffsets,
+  type Source,
+  type Stored
+} from "./batchKind.ts"
+import { decoder, encode, encoder } from "./batchUtf8.ts"
 import { bytesOf, matcher, mismatch, sizeOf } from "./tensorStorage.ts"
 
 /** What the values of a column are: strings, or arrays of so many. */
@@ -135,47 +144,69 @@ const writeUtf8 = (
   strings: ReadonlyArray<string>,
   refuseAt: (u: unknown) => never
 ): Text => {
+  const ill = text.isWellFormed() ? undefined : strings.find((string) => !string.isWellFormed())
+  if (ill !== undefined) refuseAt(ill)
   const offsets = cutBuffer("uint32", units.length) as Uint32Array // by its dtype
-  let end = 0
-  for (let i = 0; i < strings.length; i++) {
-    const string = strings[i]!
-    // Two halves of a character in strings that follow each other would make a whole one of the text.
-    if (!string.isWellFormed()) refuseAt(string)
-    end += utf8Length(string)
-    offsets[i + 1] = end
+  const encoded = encode(text)
+  let byte = 0
+  let unit = 0
+  for (let i = 1; i < units.length; i++) {
+    const end = units[i]!
+    while (unit < end) {
+      const lead = encoded[byte]!
+      if (lead < 0x80) {
+        byte++
+        unit++
+      } else {
+        byte += lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4
+        unit += lead < 0xF0 ? 1 : 2
+      }
+    }
+    // Two halves of a character, in strings that follow each other, are a whole one of the text.
+    if (unit > end) refuseAt(strings[i - 1])
+    offsets[i] = byte
   }
-  const encoded = bytesOf(cutBuffer("uint8", end))
-  encoder.encodeInto(text, encoded)
   return { text, units, offsets, encoded }
 }
 
-const read = (path: string, body: Uint8Array, entries: number, maxStringBytes: number): Text => {
+const read = (path: string, source: Source, entries: number): Text => {
+  const size = source.next()
   const textAt = (entries + 1) * 4
-  if (body.byteLength < textAt) {
-    refuse(path, `expected ${entries + 1} offsets in ${textAt} bytes, got ${body.byteLength} bytes`)
-  }
-  const encoded = body.subarray(textAt)
-  const offsets = viewOf(body.subarray(0, textAt), "uint32", entries + 1) as Uint32Array // by its dtype
-  checkOffsets(path, offsets, encoded.byteLength, `${encoded.byteLength} bytes of text`, maxStringBytes, "a string")
-  const text = Result.getOrElse(Result.try(() => decoder.decode(encoded)), () => refuse(path, "text is not UTF-8"))
+  if (size < textAt) refuse(path, `expected ${entries + 1} offsets in ${textAt} bytes, got ${size} bytes`)
+  const offsets = source.view("uint32", entries + 1) as Uint32Array // by its dtype
+  const encoded = source.cut(textAt, size)
+  checkOffsets(path, offsets, encoded.byteLength, "text", source.maxStringBytes)
+  const text = decodeText(path, encoded)
   const units = text.length === encoded.byteLength ? offsets : unitsOf(path, encoded, offsets)
   return { text, units, offsets, encoded }
 }
 
-/** Not all is ASCII: walks the bytes to find where each offset is in the text. */
+const decodeText = (path: string, encoded: Uint8Array): string => {
+  try {
+    return decoder.decode(encoded)
+  } catch {
+    return refuse(path, "text is not UTF-8")
+  }
+}
+
+/** Not all is ASCII: walks the characters to find where each offset is in the text. */
 const unitsOf = (path: string, encoded: Uint8Array, offsets: Uint32Array): Uint32Array => {
   const units = new Uint32Array(offsets.length)
   let byte = 0
   let unit = 0
   for (let i = 1; i < offsets.length; i++) {
     const end = offsets[i]!
-    for (; byte < end; byte++) {
+    while (byte < end) {
       const lead = encoded[byte]!
-      if (lead < 0x80 || lead >= 0xC0) unit += lead >= 0xF0 ? 2 : 1
+      if (lead < 0x80) {
+        byte++
+        unit++
+      } else {
+        byte += lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4
+        unit += lead < 0xF0 ? 1 : 2
+      }
     }
-    if (end < encoded.byteLength && encoded[end]! >= 0x80 && encoded[end]! < 0xC0) {
-      refuse(path, `offset ${i} is inside a character`)
-    }
+    if (byte > end) refuse(path, `offset ${i} is inside a character`)
     units[i] = unit
   }
   return units
@@ -193,6 +224,16 @@ export const ofStrings = (path: string, { shape }: Tensor.Spec, strings: Readonl
 /** The values of tensors of strings that lie behind each other; not validated. */
 export const groupsOf = ({ shape }: Tensor.Spec, strings: ReadonlyArray<string>, length: number) =>
   shape.length === 0 ? strings : group(strings, sizeOf(shape), length)
+
+const single: Entries = { width: 1, isScalar: true }
+
+/** A column of strings that are well formed. */
+export const writeText = (strings: ReadonlyArray<string>): TextColumn =>
+  write(single, strings.length, strings, (u) => misfit("", mismatch({ dtype: "string", shape: [] }, u)))
+
+/** Reads what `writeText` wrote. Throws `MalformedBatch` on all else. */
+export const readText = (path: string, source: Source, length: number): TextColumn =>
+  new TextColumn(single, length, read(path, source, length))
 
 /** The kind of a string, or of a tensor of strings. */
 export const textKind = (
@@ -219,9 +260,6 @@ export const textKind = (
       for (let i = 0; i < values.length; i++) if (!matches(values[i])) refuseAt(values[i])
       return write(entries, values.length, values.flat(), refuseAt)
     },
-    read: (source, length) => {
-      const text = read(path, source.next(), length * width, source.maxStringBytes)
-      return new TextColumn(entries, length, text)
-    }
+    read: (source, length) => new TextColumn(entries, length, read(path, source, length * width))
   }
 }

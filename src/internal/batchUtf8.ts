@@ -1,7 +1,21 @@
 /** Strings as UTF-8. */
+import { cutBuffer } from "./batchBuffers.ts"
+import { bytesOf } from "./tensorStorage.ts"
 
 export const encoder = new TextEncoder()
 export const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+// Most text is encoded here, where there is room for it whatever it holds, and what was written is cut from there.
+const room = new Uint8Array(16_384)
+
+/** A string as UTF-8. */
+export const encode = (text: string): Uint8Array => {
+  if (text.length * 3 > room.byteLength) return encoder.encode(text)
+  const { written } = encoder.encodeInto(text, room)
+  const bytes = bytesOf(cutBuffer("uint8", written))
+  bytes.set(room.subarray(0, written))
+  return bytes
+}
 
 /** Whether all strings within reach are well formed; UTF-8 cannot write others. */
 export const isWellFormed = (u: unknown, seen?: Set<object>): boolean => {

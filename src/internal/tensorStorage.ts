@@ -113,33 +113,35 @@ export const packerOf = (spec: Spec): (values: ReadonlyArray<unknown>, data: Typ
 // One loop for each kind, since one for all is called with everything and so never fast. Assigning to an entry of a
 // typed array of unknown dtype takes what the kind proves.
 
-const packTensors = (matches: (u: unknown) => boolean, width: number) =>
-(values: ReadonlyArray<unknown>, data: TypedArray): number => {
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]
-    if (!matches(value)) return i
-    data.set(value as never, i * width)
+const packTensors =
+  (matches: (u: unknown) => boolean, width: number) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i]
+      if (!matches(value)) return i
+      data.set(value as never, i * width)
+    }
+    return -1
   }
-  return -1
-}
 
-const packIntegers = (minimum: number, maximum: number) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]
-    if (!(typeof value === "number" && Number.isInteger(value) && value >= minimum && value <= maximum)) return i
-    data[i] = value
+const packIntegers =
+  (minimum: number, maximum: number) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i]
+      if (!(typeof value === "number" && Number.isInteger(value) && value >= minimum && value <= maximum)) return i
+      data[i] = value
+    }
+    return -1
   }
-  return -1
-}
 
-const packBigints = (minimum: bigint, maximum: bigint) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]
-    if (!(typeof value === "bigint" && value >= minimum && value <= maximum)) return i
-    data[i] = value as never
+const packBigints =
+  (minimum: bigint, maximum: bigint) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i]
+      if (!(typeof value === "bigint" && value >= minimum && value <= maximum)) return i
+      data[i] = value as never
+    }
+    return -1
   }
-  return -1
-}
 
 const packNumbers = (values: ReadonlyArray<unknown>, data: TypedArray): number => {
   for (let i = 0; i < values.length; i++) {
