@@ -25,6 +25,8 @@ import * as MutableList from "effect/MutableList"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { type Turn, Wait } from "./internal/waitingLines.ts"
+import * as WaitingLines from "./internal/waitingLines.ts"
 
 const TypeId = "~effect-feeder/FeedQueue"
 
@@ -243,187 +245,91 @@ export const make = <A>(options: Options<A>): Effect.Effect<FeedQueue<A>> =>
 
 const isCount = (n: number): boolean => Number.isSafeInteger(n) && n >= 0
 
-/** Thrown by an attempt that cannot be made yet. It never leaves this module. */
-const Wait: unique symbol = Symbol("Wait")
-
-/** What one operation does when its turn comes. */
-interface Turn<X, E> {
-  /** Elements that a take collects. All but the last are held beyond the capacity while it is first in line. */
-  readonly need: number
-  readonly refusal: new(...args: never) => E
-  /** Whether an attempt would change anything now. */
-  readonly isDue: () => boolean
-  /** Does all of it and gives the result, or throws `Wait` or a refusal. */
-  readonly attempt: (inTurn: boolean) => X
-  /** What to do between two attempts. By default only wait. */
-  readonly sleep?: (untilWoken: Effect.Effect<void>) => Effect.Effect<void>
-}
-
-/** A fiber in line; `wake` is there while it sleeps. */
-interface Place extends Pick<Turn<unknown, unknown>, "need" | "isDue"> {
-  wake: (() => void) | undefined
-}
-
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
   const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort } = options
   const stored: MutableList.MutableList<A> = store.messages
-  const takers = new Set<Place>()
-  const offers = new Set<Place>()
   let isClosed = false
   let isAbandoned = false // closed at once
-  let isWaking = false
-  let isScheduled = false
   let isFlushing = false
-  let collecting = 1 // what the first take in line needs
-  let hasToTell = false // of the collecting, not in the step that begins it: `onCollect` may run other fibers
 
-  // --- the two lines ---------------------------------------------------------
+  const { attempt, changed, enter, offers, takers } = WaitingLines.make({
+    dispatcher: store.dispatcher,
+    onNeed(need) {
+      store.capacity = capacity + need - 1
+    },
+    onCollect,
+    onShort
+  })
 
-  const first = (line: Set<Place>): Place | undefined => line.size === 0 ? undefined : line.values().next().value
-
-  const isWakeable = (line: Set<Place>): boolean => {
-    const place = first(line)
-    return place?.wake !== undefined && place.isDue()
-  }
-
-  /** To be called after every change: who is first in line and can go on is woken within a scheduler turn. */
-  const changed = (): void => {
-    const need = first(takers)?.need ?? 1
-    if (need !== collecting) {
-      collecting = need
-      hasToTell = need > 1 && onCollect !== undefined
-    }
-    if (isScheduled || !(hasToTell || isWakeable(offers) || isWakeable(takers))) return
-    isScheduled = true
-    store.dispatcher.scheduleTask(() => {
-      isScheduled = false
-      if (hasToTell) {
-        hasToTell = false
-        onCollect!()
-      }
-      wakeLine(offers)
-      wakeLine(takers)
-    }, 0)
-  }
-
-  /** Wakes from the front of a line, each place at most once: two fibers cannot keep the thread to themselves. */
-  const wakeLine = (line: Set<Place>): void => {
-    isWaking = true
-    for (let left = line.size; left > 0 && isWakeable(line); left--) {
-      const place = first(line)!
-      const resume = place.wake!
-      place.wake = undefined
-      resume()
-    }
-    isWaking = false
-  }
-
-  /**
-   * Makes an attempt: at once when nobody is in line and it can be made, else in turn.
-   *
-   * An attempt is one `Effect.sync` under frames that a success passes without a further step (of `catchDefect` and of
-   * `callback`), so that no interruption comes between the attempt and the caller's continuation. That is also why it
-   * throws what it cannot return: to choose a next effect would be such a step.
-   *
-   * Before it has to wait, it lets the other line go on. Nothing of it has moved yet, so this is a safe place to run
-   * other fibers; a producer and a consumer then take turns per `capacity` elements, not per element.
-   */
-  const enter = <X, E>(line: Set<Place>, turn: Turn<X, E>): Effect.Effect<X, E> =>
-    Effect.suspend(() => {
-      let isFree = line.size === 0 && turn.isDue()
-      if (!isFree && !isWaking && line.size === 0) {
-        if (line === takers) onShort?.()
-        wakeLine(line === takers ? offers : takers)
-        isFree = line.size === 0 && turn.isDue()
-      }
-      return isFree
-        ? Effect.catchDefect(
-          Effect.sync(() => {
-            if (line.size > 0) throw Wait
-            return turn.attempt(false)
-          }),
-          (thrown) => thrown === Wait ? stand(line, turn) : refuse(turn, thrown)
-        )
-        : stand(line, turn)
-    })
-
-  const refuse = <X, E>(turn: Turn<X, E>, thrown: unknown): Effect.Effect<never, E> =>
-    thrown instanceof turn.refusal ? Effect.fail(thrown) : Effect.die(thrown)
-
-  /** Stands in line until an attempt succeeds or is refused. The place is kept from one attempt to the next. */
-  const stand = <X, E>(line: Set<Place>, turn: Turn<X, E>): Effect.Effect<X, E> =>
-    Effect.callback<X, E>((resume) => {
-      const place: Place = { need: turn.need, isDue: turn.isDue, wake: undefined }
-      const sleep = (wake: () => void) => {
-        place.wake = wake
-        changed()
-      }
-      const leave = () => {
-        line.delete(place)
-        changed()
-      }
-      const untilWoken = Effect.callback<void>((resume) => sleep(() => resume(Effect.void)))
-      const serve: Effect.Effect<X, E> = Effect.catchDefect(
-        Effect.sync(() => {
-          const result = turn.attempt(true)
-          leave()
-          return result
-        }),
-        (thrown) => {
-          if (thrown === Wait) return Effect.flatMap(turn.sleep?.(untilWoken) ?? untilWoken, () => serve)
-          leave()
-          return refuse(turn, thrown)
-        }
-      )
-      line.add(place)
-      sleep(() => resume(serve))
-      return Effect.sync(leave) // runs on an interruption, also of one between two attempts
-    })
+  const one = () => 1
 
   // --- offers ----------------------------------------------------------------
 
-  const room = (): number => {
-    store.capacity = capacity + (first(takers)?.need ?? 1) - 1
-    return store.capacity - stored.length
-  }
+  const room = (): number => store.capacity - stored.length
 
   const closed = () => new QueueClosed({ queue: name })
 
-  const offering = (isDue: () => boolean, attempt: (inTurn: boolean) => void): Effect.Effect<void, QueueClosed> =>
-    enter(offers, { need: 0, refusal: QueueClosed, isDue, attempt })
-
   const isRoomOrClosed = () => isClosed || room() > 0
 
-  const offer = (element: A): Effect.Effect<void, QueueClosed> =>
-    offering(isRoomOrClosed, () => {
-      if (isClosed) throw closed()
-      if (room() <= 0 || !Queue.offerUnsafe(store, element)) throw Wait
-      changed()
-    })
+  const offering = (isDue: () => boolean, attempt: () => void): Turn<void, QueueClosed> => ({
+    need: 0,
+    refusal: QueueClosed,
+    isDue,
+    attempt
+  })
 
-  const offerAll = (elements: ReadonlyArray<A>, onAdmit?: (count: number) => void): Effect.Effect<void, QueueClosed> =>
-    elements.length === 0 ? Effect.void : Effect.suspend(() => {
+  const isFree = (count: number): boolean => offers.first === undefined && (isClosed || room() >= count)
+
+  const admitOne = (element: A): void => {
+    if (isClosed) throw closed()
+    if (!Queue.offerUnsafe(store, element)) throw Wait
+    changed()
+  }
+
+  const offer = (element: A): Effect.Effect<void, QueueClosed> => {
+    const now = () => admitOne(element)
+    const begin = () => offering(isRoomOrClosed, now)
+    return isFree(1) ? attempt(offers, now, begin) : enter(offers, now, begin)
+  }
+
+  const admit = (elements: ReadonlyArray<A>, onAdmit: ((count: number) => void) | undefined): void => {
+    if (isClosed) throw closed()
+    if (elements.length > room()) throw Wait
+    MutableList.appendAllUnsafe(stored, elements, true)
+    onAdmit?.(elements.length)
+    changed()
+  }
+
+  const offerAll = (elements: ReadonlyArray<A>, onAdmit?: (count: number) => void): Effect.Effect<void, QueueClosed> => {
+    if (elements.length === 0) return Effect.void
+    const now = () => admit(elements.slice(), onAdmit)
+    const begin = () => {
       let next = 0
-      return offering(isRoomOrClosed, (inTurn) => {
-        if (isClosed) throw closed()
-        const rest = elements.length - next
-        const count = Math.min(rest, room())
-        // A part is admitted only from a place in line, or another offer could come between the parts.
-        if (count <= 0 || (count < rest && !inTurn)) throw Wait
-        Queue.offerAllUnsafe(store, elements.slice(next, next + count))
-        next += count
-        onAdmit?.(count)
-        changed()
-        if (count < rest) throw Wait
-      })
-    })
+      const rest = () => elements.length - next
+      return {
+        ...offering(() => isClosed || room() >= rest(), () => admit(elements.slice(next), onAdmit)),
+        // Only in line, or another offer could come between the parts; and the last one is the fiber's.
+        part: {
+          isDue: () => room() > 0,
+          run() {
+            const part = elements.slice(next, next + room())
+            next += part.length
+            admit(part, onAdmit)
+          }
+        }
+      }
+    }
+    return isFree(elements.length) ? attempt(offers, now, begin) : enter(offers, now, begin)
+  }
+
+  const closeOne = (): void => {
+    if (isAbandoned) throw closed()
+    isClosed = true
+    changed()
+  }
 
   const closeInTurn: Effect.Effect<void, QueueClosed> = Effect.suspend(() =>
-    isClosed ? Effect.void : offering(() => true, (inTurn) => {
-      if (isAbandoned && inTurn) throw closed()
-      isClosed = true
-      changed()
-    })
+    isClosed ? Effect.void : enter(offers, closeOne, () => offering(() => true, closeOne))
   )
 
   const closeNowUnsafe = (): void => {
@@ -437,7 +343,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   /** Up to `most` that are current, and whether one that is to be alone has ended them. */
   const nextOnes = (most: number): readonly [batch: Array<A>, isCut: boolean] => {
-    if (isCurrent === undefined && isAlone === undefined) return [MutableList.takeN(stored, most), false]
+    if (isCurrent === undefined && isAlone === undefined) return [takeFirst(stored, most), false]
     const kept: Array<A> = []
     while (kept.length < most && stored.length > 0) {
       const element = MutableList.take(stored) as A
@@ -468,10 +374,10 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     throw isClosed ? new QueueEnded({ queue: name, requested: most, left: stored.length }) : Wait
   }
 
-  const taking = <X>(need: number, least: () => number, attempt: () => X): Effect.Effect<X, QueueEnded> =>
-    enter(takers, { need, refusal: QueueEnded, isDue: () => isClosed || stored.length >= least(), attempt })
-
-  const one = () => 1
+  const taking = <X>(need: number, least: () => number, attempt: () => X): Effect.Effect<X, QueueEnded> => {
+    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || stored.length >= least(), attempt }
+    return enter(takers, attempt, () => turn)
+  }
 
   const take: Effect.Effect<A, QueueEnded> = taking(1, one, () => {
     if (stored.length === 0 || isCurrent !== undefined || onHandOut !== undefined) return extract(1, 1, undefined)[0]
@@ -493,26 +399,28 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     Effect.suspend(() => {
       const millis = Duration.toMillis(Duration.fromInputUnsafe(duration))
       if (millis <= 0) return takeAvailable(n, onTake)
-      let deadline: number | undefined
-      let isOver = false
-      const over = Effect.sync(() => {
-        isOver = true
-      })
-      return enter(takers, {
-        need: n,
-        refusal: QueueEnded,
-        isDue: () => isClosed || stored.length >= (isOver || deadline === undefined ? 1 : n),
-        attempt: () => extract(isOver || isClosed ? 1 : n, n, onTake),
-        sleep(untilWoken) {
-          if (stored.length === 0) {
-            deadline = undefined
-            isOver = false
-            return untilWoken
+      return enter(takers, () => extract(isClosed ? 1 : n, n, onTake), () => {
+        let deadline: number | undefined
+        let isOver = false
+        const over = Effect.sync(() => {
+          isOver = true
+        })
+        return {
+          need: n,
+          refusal: QueueEnded,
+          isDue: () => isClosed || stored.length >= (isOver || deadline === undefined ? 1 : n),
+          attempt: () => extract(isOver || isClosed ? 1 : n, n, onTake),
+          sleep(untilWoken) {
+            if (stored.length === 0) {
+              deadline = undefined
+              isOver = false
+              return untilWoken
+            }
+            return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              deadline ??= now + millis
+              return Effect.raceFirst(untilWoken, Effect.andThen(Effect.sleep(deadline - now), over))
+            })
           }
-          return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-            deadline ??= now + millis
-            return Effect.raceFirst(untilWoken, Effect.andThen(Effect.sleep(deadline - now), over))
-          })
         }
       })
     })
@@ -538,7 +446,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     changed()
   }
 
-  const sizeUnsafe = (): number => Math.max(0, stored.length - (first(takers)?.need ?? 0))
+  const sizeUnsafe = (): number => Math.max(0, stored.length - (takers.first?.turn.need ?? 0))
 
   return {
     [TypeId]: TypeId,
@@ -588,8 +496,18 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     isClosedUnsafe: () => isClosed,
     sizeUnsafe,
     heldUnsafe: () => stored.length,
-    isCollectingUnsafe: () => (first(takers)?.need ?? 0) > stored.length
+    isCollectingUnsafe: () => (takers.first?.turn.need ?? 0) > stored.length
   }
+}
+
+/** The first elements, at most `most`. As `MutableList.takeN`, but does not copy a batch that lies there as one. */
+const takeFirst = <A>(list: MutableList.MutableList<A>, most: number): Array<A> => {
+  const { head } = list
+  const isWhole = head?.next !== undefined && head.mutable && head.offset === 0 && head.array.length === most
+  if (!isWhole) return MutableList.takeN(list, most)
+  list.head = head.next
+  list.length -= most
+  return head.array
 }
 
 const padTo = <A>(n: number, batch: Arr.NonEmptyArray<A>): ReadonlyArray<A> => [

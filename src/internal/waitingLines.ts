@@ -1,0 +1,227 @@
+/**
+ * The two lines of fibers that wait at a queue: takers, and offers.
+ *
+ * A fiber is woken, never served. The first in a line is woken when it can go on, and then does its work itself, in one
+ * synchronous step that also hands over the result. Nothing has moved before that step, no other fiber runs during it,
+ * and after it the result is the caller's: an interruption loses nothing, whenever it comes.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Scheduler from "effect/Scheduler"
+
+/** Thrown by an attempt that cannot be made yet. It never leaves the queue. */
+export const Wait: unique symbol = Symbol("Wait")
+
+/** What one operation does when its turn comes. */
+export interface Turn<X, E> {
+  /** Elements that a take collects. All but the last are held beyond the capacity while it is first in line. */
+  readonly need: number
+  readonly refusal: new(...args: never) => E
+  /** Whether an attempt is to be made now. Tells it before one is made, since to throw costs much. */
+  readonly isDue: () => boolean
+  /** Does all of it and gives the result, or throws `Wait` or a refusal. */
+  readonly attempt: () => X
+  /** What can be done of it before its attempt is due, without the fiber. */
+  readonly part?: Part
+  /** What to do between two attempts. By default only wait. */
+  readonly sleep?: (untilWoken: Effect.Effect<void>) => Effect.Effect<void>
+}
+
+interface Part {
+  readonly isDue: () => boolean
+  readonly run: () => void
+}
+
+/** A fiber in line; `wake` is there while it sleeps. */
+interface Place {
+  readonly turn: Pick<Turn<unknown, unknown>, "need" | "isDue" | "part">
+  wake: (() => void) | undefined
+  before: Place | undefined
+  behind: Place | undefined
+}
+
+/** Fibers, in the order in which they came. */
+export interface Line {
+  first: Place | undefined
+  last: Place | undefined
+  length: number
+}
+
+const emptyLine = (): Line => ({ first: undefined, last: undefined, length: 0 })
+
+const append = (line: Line, place: Place): void => {
+  place.before = line.last
+  if (line.last === undefined) line.first = place
+  else line.last.behind = place
+  line.last = place
+  line.length++
+}
+
+/** A place leaves its line once. */
+const remove = (line: Line, { before, behind }: Place): void => {
+  if (before === undefined) line.first = behind
+  else before.behind = behind
+  if (behind === undefined) line.last = before
+  else behind.before = before
+  line.length--
+}
+
+const canGoOn = ({ first }: Line): boolean =>
+  first?.wake !== undefined && (first.turn.isDue() || first.turn.part?.isDue() === true)
+
+/** Lets a place go on as far as it can: its fiber, if it can do all. */
+const advance = (place: Place): void => {
+  const { turn: { isDue, part }, wake } = place
+  if (isDue()) {
+    place.wake = undefined
+    wake?.()
+  } else if (part?.isDue() === true) part.run()
+}
+
+export interface WaitingLines {
+  readonly takers: Line
+  readonly offers: Line
+  /** To be called after every change: who is first in line and can go on is woken within a scheduler turn. */
+  readonly changed: () => void
+  /** Makes an attempt: `now`, when nobody is in line and it is due, else as a turn in line. */
+  readonly enter: <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>) => Effect.Effect<X, E>
+  /** The same for who has just seen that it is due, in fewer steps. */
+  readonly attempt: <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>) => Effect.Effect<X, E>
+}
+
+export const make = (options: {
+  readonly dispatcher: Scheduler.SchedulerDispatcher
+  /** Told what the first take in line collects, when that changes; 1 when there is none. */
+  readonly onNeed: (need: number) => void
+  /** Told within a scheduler turn that a take of several has begun to collect. May use the queue and resume fibers. */
+  readonly onCollect: (() => void) | undefined
+  /** Told that a take is about to wait. May use the queue and resume fibers. */
+  readonly onShort: (() => void) | undefined
+}): WaitingLines => {
+  const { dispatcher, onCollect, onNeed, onShort } = options
+  const takers = emptyLine()
+  const offers = emptyLine()
+  let isGivingWay = false
+  let isScheduled = false
+  let collecting = 1
+  let hasToTell = false // of the collecting, not in the step that begins it: `onCollect` may run other fibers
+
+  const lineChanged = (line: Line): void => {
+    const need = takers.first?.turn.need ?? 1
+    if (line === takers && need !== collecting) {
+      collecting = need
+      hasToTell = need > 1 && onCollect !== undefined
+      onNeed(need)
+    }
+    changed()
+  }
+
+  const changed = (): void => {
+    if (isScheduled || !(hasToTell || canGoOn(offers) || canGoOn(takers))) return
+    isScheduled = true
+    dispatcher.scheduleTask(turn, 0)
+  }
+
+  const turn = (): void => {
+    isScheduled = false
+    if (hasToTell) {
+      hasToTell = false
+      onCollect!()
+    }
+    wake(offers)
+    wake(takers)
+  }
+
+  /** Wakes from the front of a line, each place at most once: two fibers cannot keep the thread to themselves. */
+  const wake = (line: Line): void => {
+    for (let left = line.length; left > 0 && canGoOn(line); left--) {
+      advance(line.first!)
+    }
+  }
+
+  /**
+   * Lets the other line go on, before a fiber has to wait. Nothing of it has moved yet, so this is a safe place to run
+   * other fibers; a producer and a consumer then take turns per `capacity` elements, not per element. What a take would
+   * collect in line it collects here, without a place in it.
+   */
+  const giveWay = (line: Line, need: number): void => {
+    isGivingWay = true
+    if (line === takers) onShort?.()
+    if (line === offers) wake(takers)
+    else if (need === 1) wake(offers)
+    else {
+      onNeed(need)
+      wake(offers)
+      onNeed(collecting)
+    }
+    isGivingWay = false
+  }
+
+  const isFree = (line: Line, turn: Turn<unknown, unknown>): boolean => line.first === undefined && turn.isDue()
+
+  const enter = <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>): Effect.Effect<X, E> => {
+    const atOnce = attempt(line, now, begin)
+    return Effect.suspend(() => {
+      const turn = begin()
+      if (isFree(line, turn)) return atOnce
+      if (line.first === undefined && !isGivingWay) {
+        giveWay(line, turn.need)
+        if (isFree(line, turn)) return atOnce
+      }
+      return stand(line, turn)
+    })
+  }
+
+  const attempt = <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>): Effect.Effect<X, E> =>
+    Effect.catchCause(
+      Effect.sync(() => {
+        if (line.first !== undefined) throw Wait
+        return now()
+      }),
+      (cause) => isWait(cause) ? stand(line, begin()) : refuse(begin(), cause)
+    )
+
+  /** Stands in line until an attempt succeeds or is refused. The place is kept from one attempt to the next. */
+  const stand = <X, E>(line: Line, turn: Turn<X, E>): Effect.Effect<X, E> =>
+    Effect.callback<X, E>((resume) => {
+      const place: Place = { turn, wake: undefined, before: undefined, behind: undefined }
+      const sleep = (wake: () => void) => {
+        place.wake = wake
+        if (line.first === place && !turn.isDue() && turn.part?.isDue() === true) turn.part.run()
+        changed()
+      }
+      const leave = () => {
+        remove(line, place)
+        lineChanged(line)
+      }
+      const untilWoken = Effect.callback<void>((resume) => sleep(() => resume(Effect.void)))
+      const serve: Effect.Effect<X, E> = Effect.catchCause(
+        Effect.sync(() => {
+          const result = turn.attempt()
+          leave()
+          return result
+        }),
+        (cause) => {
+          if (isWait(cause)) return Effect.flatMap(turn.sleep?.(untilWoken) ?? untilWoken, () => serve)
+          leave()
+          return refuse(turn, cause)
+        }
+      )
+      append(line, place)
+      lineChanged(line)
+      sleep(() => resume(serve))
+      return Effect.sync(leave) // runs on an interruption, also of one between two attempts
+    })
+
+  return { takers, offers, changed, enter, attempt }
+}
+
+const thrownIn = ({ reasons: [reason] }: Cause.Cause<never>): unknown =>
+  reason !== undefined && Cause.isDieReason(reason) ? reason.defect : undefined
+
+const isWait = (cause: Cause.Cause<never>): boolean => thrownIn(cause) === Wait
+
+const refuse = <X, E>(turn: Turn<X, E>, cause: Cause.Cause<never>): Effect.Effect<never, E> => {
+  const thrown = thrownIn(cause)
+  return thrown instanceof turn.refusal ? Effect.fail(thrown) : Effect.failCause(cause)
+}
