@@ -69,9 +69,11 @@ export class Batch implements Chunk {
     )
   }
   #columnOf(k: number): Stored {
+    const known = this.#columns[k]
+    if (known !== undefined) return known
     const { isStruct, shape: { fields, take } } = this.layout
     this.#values ??= isStruct ? take(this.elements) : [this.elements]
-    return this.#columns[k] ??= fields[k]!.kind.gather(this.#values[k]!)
+    return this.#columns[k] = fields[k]!.kind.gather(this.#values[k]!)
   }
   // A column whose size depends on its values is made to tell it, and kept: whoever asks is about to send it.
   #measure(): number {
