@@ -354,7 +354,7 @@ const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>, chunk: Chunk<A>
 const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> =>
   state.config.chunk(items.map((item) => item.element))
 
-const batch = <A>(state: State<A>, { elementBytes, first, items }: Parcel<A>, chunk: Chunk<A>): Output<A> => {
+const batch = <A>(state: State<A>, { elementBytes, first, items, runs }: Parcel<A>, chunk: Chunk<A>): Output<A> => {
   const ids = state.version < 2 ? undefined : Outstanding.ids(items)
   return {
     _tag: "Send",
@@ -363,7 +363,7 @@ const batch = <A>(state: State<A>, { elementBytes, first, items }: Parcel<A>, ch
       first,
       heard: state.progress.report,
       elementBytes,
-      runs: Outstanding.runs(items),
+      runs,
       chunk,
       ...(ids === undefined ? {} : { ids })
     }

@@ -34,10 +34,11 @@ export interface Item<out A> {
   readonly since?: number | undefined
 }
 
-/** Items sent together, from sequence `first` on, and what one of them takes on average. */
+/** Items sent together, from sequence `first` on, their ordinals and attempts, and what one of them takes on average. */
 export interface Parcel<A> {
   readonly first: number
   readonly items: ReadonlyArray<Item<A>>
+  readonly runs: ReadonlyArray<Run>
   readonly elementBytes: number
 }
 
@@ -96,7 +97,7 @@ export const send = <A>(
   byteLength: number
 ): readonly [Outstanding<A>, Parcel<A>] => {
   const elementBytes = Math.ceil(byteLength / items.length)
-  const parcel: Parcel<A> = { first: sent + 1, items, elementBytes }
+  const parcel: Parcel<A> = { first: sent + 1, items, runs: runsOf(items), elementBytes }
   return [{
     base,
     resolved,
@@ -107,12 +108,16 @@ export const send = <A>(
 }
 
 /** The ordinals and attempts of items, as a Batch carries them. */
-export const runs = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
-  const all: Array<{ ordinal: number; count: number; attempt: number }> = []
-  for (const item of items) {
-    const last = all.at(-1)
-    if (last !== undefined && item.ordinal === last.ordinal + last.count && item.attempt === last.attempt) last.count++
-    else all.push({ ordinal: item.ordinal, count: 1, attempt: item.attempt })
+const runsOf = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
+  const all: Array<Run> = []
+  for (let i = 0; i < items.length;) {
+    const { attempt, ordinal } = items[i]!
+    let count = 1
+    for (i++; i < items.length; i++, count++) {
+      const next = items[i]!
+      if (next.ordinal !== ordinal + count || next.attempt !== attempt) break
+    }
+    all.push({ ordinal, count, attempt })
   }
   return all
 }
@@ -127,7 +132,7 @@ export const beyond = <A>({ base, out }: Outstanding<A>, accepted: number): Read
     const known = Math.max(accepted, base) - parcel.first + 1
     if (known <= 0) return [parcel]
     const items = parcel.items.slice(known)
-    return items.length === 0 ? [] : [{ ...parcel, first: parcel.first + known, items }]
+    return items.length === 0 ? [] : [{ ...parcel, first: parcel.first + known, items, runs: runsOf(items) }]
   })
 
 /** One that only waited has no part in what befell the device: this attempt does not count. */
@@ -158,24 +163,37 @@ export const unsettled = <A>(
 const above = <A>(out: ReadonlyArray<Parcel<A>>, base: number): ReadonlyArray<Parcel<A>> =>
   out.filter((parcel) => parcel.first + parcel.items.length - 1 > base)
 
-/** What is accepted is settled, for a feed that acknowledges so. */
+/** How many of some runs, between two indices of their items, are not given for the first time. */
+const countAgain = (runs: ReadonlyArray<Run>, from: number, to: number): number => {
+  let start = 0
+  let again = 0
+  for (const { attempt, count } of runs) {
+    if (attempt > 1) again += Math.max(0, Math.min(to, start + count) - Math.max(from, start))
+    start += count
+  }
+  return again
+}
+
+/** All up to a sequence is settled, and is acknowledged: what was accepted, or what was processed in order. */
 export const accept = <A>(
   outstanding: Outstanding<A>,
   accepted: number
 ): readonly [Outstanding<A>, Pick<Settlement<A>, "acknowledged" | "redelivered">] => {
   const { base, out, resolved, sent, sentBytes } = outstanding
-  const acknowledged: Array<Item<A>> = []
+  const acknowledged: Array<ReadonlyArray<Item<A>>> = []
   let redelivered = 0
-  for (const parcel of out) {
-    const to = Math.min(parcel.items.length, accepted - parcel.first + 1)
-    for (let i = Math.max(0, base - parcel.first + 1); i < to; i++) {
-      const item = parcel.items[i]!
-      acknowledged.push(item)
-      if (item.attempt > 1) redelivered++
-    }
+  for (const { first, items, runs } of out) {
+    const from = Math.max(0, base - first + 1)
+    const to = Math.min(items.length, accepted - first + 1)
+    if (to <= from) break
+    acknowledged.push(from === 0 && to === items.length ? items : items.slice(from, to))
+    redelivered += countAgain(runs, from, to)
   }
   const next = Math.max(base, accepted)
-  return [{ base: next, out: above(out, accepted), resolved, sent, sentBytes }, { acknowledged, redelivered }]
+  return [
+    { base: next, out: above(out, accepted), resolved, sent, sentBytes },
+    { acknowledged: acknowledged.length === 1 ? acknowledged[0]! : acknowledged.flat(), redelivered }
+  ]
 }
 
 /** The item with a sequence, if it is out. */
@@ -195,9 +213,14 @@ const results = (report: Progress): ReadonlyMap<number, Result> => {
 
 /** What is processed is settled, up to the watermark and above it. */
 export const settle = <A>(
-  { base, out, resolved, sent, sentBytes }: Outstanding<A>,
+  outstanding: Outstanding<A>,
   report: Progress
 ): readonly [Outstanding<A>, Settlement<A>] => {
+  const { base, out, resolved, sent, sentBytes } = outstanding
+  if (report.above.length === 0 && resolved.size === 0) {
+    const [next, settlement] = accept(outstanding, report.settled)
+    return [next, { ...settlement, rejected: [], back: [] }]
+  }
   const known = results(report)
   const nowResolved = new Set<number>()
   const rejected: Array<Settlement<A>["rejected"][number]> = []
