@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import * as BatchCodec from "effect-feeder/BatchCodec"
 import * as HostSession from "effect-feeder/HostSession"
-import type { Acknowledge, Batch, DeviceFrame, FeederFrame, Hello } from "effect-feeder/RemoteDevices"
+import type { Acknowledge, Batch, DeviceFrame, FeederFrame, Hello, Result } from "effect-feeder/RemoteDevices"
 import { done } from "effect-feeder/RemoteDevices"
 import { only } from "./only.ts"
 
@@ -464,5 +464,107 @@ describe("HostSession", () => {
     for (let i = 1; i <= 200; i++) state = play(state, report(i)).state
     assert.strictEqual(state.sent.length, 64)
     assert.strictEqual(play(state, from({ _tag: "Ping", heard: 201 })).state.leaseUntil, 1063)
+  })
+
+  describe("with a window beyond the queue's room", () => {
+    const wide = { ...room, unsettled: 40, window: 20 }
+    const open = (facts: Partial<Hello> = {}) =>
+      play(HostSession.make("feeder-1"), {
+        _tag: "Hello",
+        frame: helloOf({ versions: [1, 3], ...facts }),
+        link: 1,
+        room: wide,
+        now: 0
+      })
+
+    it("says how much may be on its way, to a feeder of version 3 only", () => {
+      const { progress } = only(frames(open().outputs), "Welcome")
+      assert.deepStrictEqual([progress.creditTo, progress.received, progress.window], [10, 0, 20])
+      const former = only(frames(open({ versions: [1, 2] }).outputs), "Welcome").progress
+      assert.deepStrictEqual([former.creditTo, former.received, former.window], [10, undefined, undefined])
+      const beyond = play(open({ versions: [1, 2] }).state, from(batchOf(1, 11, 1)))
+      assert.include(refusal(beyond.outputs).detail, "sequence 11 is beyond the credit of 10")
+    })
+
+    it("admits what there is room for, and the rest when there is room", () => {
+      const came = play(open().state, from(batchOf(1, 14, 1)), from(batchOf(15, 6, 1)))
+      assert.deepStrictEqual(came.outputs.map((output) => output._tag === "Admit" && [output.from, output.to]), [[
+        0,
+        10
+      ]])
+      assert.deepStrictEqual([came.state.accepted, came.state.received], [10, 20])
+      const handed = HostSession.handOut(came.state, place(1), 7, 1)[0]
+      const { outputs, state } = play(handed, { _tag: "Room", room: wide })
+      assert.deepStrictEqual(
+        outputs.map((output) => output._tag === "Admit" && [output.from, output.to, output.first.sequence]),
+        [[10, 14, 11], [0, 3, 15]]
+      )
+      assert.strictEqual(state.accepted, 17)
+      const reported = play(HostSession.handOut(state, place(8), 7, 1)[0], { _tag: "Report", room: wide, now: 2 })
+      assert.deepStrictEqual(reported.tags, ["Admit", "Send"])
+      const { progress } = only(frames(reported.outputs), "Progress")
+      assert.deepStrictEqual([progress.accepted, progress.received], [20, 20])
+    })
+
+    it("refuses what is beyond it", () => {
+      const { outputs } = play(open().state, from(batchOf(1, 31, 1)))
+      assert.strictEqual(refusal(outputs).detail, "first: sequence 31 is beyond the credit of 30")
+    })
+
+    it("lets go of what was on its way with the link, and takes it again on the next", () => {
+      const came = play(open().state, from(batchOf(1, 14, 1)), { _tag: "Lost", link: 1 }).state
+      assert.deepStrictEqual([came.accepted, came.transit.length], [10, 0])
+      const again = play(came, {
+        _tag: "Hello",
+        frame: helloOf({ versions: [1, 3] }),
+        link: 2,
+        room: wide,
+        now: 1
+      })
+      assert.strictEqual(only(frames(again.outputs), "Welcome").progress.received, 10)
+      const { state } = play(again.state, from(batchOf(11, 4, 1), 2))
+      assert.deepStrictEqual([state.accepted, state.received], [10, 14])
+    })
+
+    it("refuses an element that is none only when it would be admitted", () => {
+      const invalid = new Map([[12, "too large"]])
+      const batch = { ...batchOf(1, 14, 1), chunk: { ...batchOf(1, 14, 1).chunk, length: 14, invalid } }
+      const came = play(open({ acknowledge: "accepted" }).state, from(batch))
+      assert.deepStrictEqual(came.tags, ["Admit"])
+      const handed = HostSession.handOut(came.state, place(1), 10, 1)[0]
+      const { outputs, state, tags } = play(handed, { _tag: "Room", room: wide })
+      assert.deepStrictEqual(tags, ["Admit", "Send", "CloseLink"])
+      assert.strictEqual(refusal(outputs).sequence, 13)
+      assert.deepStrictEqual([state.accepted, state.link, state.transit], [12, undefined, []])
+    })
+  })
+
+  describe("a report", () => {
+    const told = (acknowledge: Acknowledge = "processed") =>
+      play(welcomed(acknowledge), from(batchOf(1, 8, 1)), report(10)).state
+    const isDue = (state: HostSession.State, now: number, facts: Partial<HostSession.Room> = {}) =>
+      HostSession.isReportDue(state, { ...room, ...facts }, now)
+
+    it("is due when the feeder may wait for it", () => {
+      assert.isTrue(isDue(HostSession.handOut(told(), place(1), 8, 10)[0], 11), "all is handed out")
+      assert.isTrue(isDue(told("accepted"), 11), "all is accepted")
+      assert.isTrue(isDue(told(), 11, { collecting: true }), "a take began to collect")
+    })
+
+    it("is due when an element came back, and when there is much to tell", () => {
+      const handed = HostSession.handOut(told(), place(1), 1, 10)[0]
+      assert.isFalse(isDue(handed, 11))
+      const settle = (result: Result) => play(handed, { _tag: "Settle", place: place(1), count: 1, result }).state
+      assert.isFalse(isDue(settle(done), 11))
+      assert.isTrue(isDue(settle({ _tag: "Retry", afterMillis: 0, cause: "busy" }), 11))
+      assert.isTrue(isDue(HostSession.handOut(told(), place(1), 4, 10)[0], 11))
+    })
+
+    it("comes not more often than the pace else, unless time stands still", () => {
+      const handed = HostSession.handOut(told(), place(1), 1, 10)[0]
+      assert.isFalse(isDue(handed, 11.9))
+      assert.isTrue(isDue(handed, 12))
+      assert.isTrue(isDue(handed, 10))
+    })
   })
 })
