@@ -1,10 +1,10 @@
 /**
  * Turns batches of elements into columns and bytes, and back, as their Schema lays them out.
  *
- * A field that is a tensor, a number, a boolean or a string gets a column of its own: a contiguous typed array, or
- * UTF-8 text with offsets. All remaining fields (optional ones, unions, nested structs, dates, transformations …)
- * share one last column, the *rest*, written by Effect's `SchemaBinary`. An element that is no plain `Schema.Struct`
- * is one column named `""`.
+ * Each field gets a column of its own: a typed array, or text or bytes with offsets. What has no column (dates and other
+ * transformations, classes, records, tuples, unions of other than literals, what is recursive) shares one last column, the
+ * *rest*, written by Effect's `SchemaBinary`. So does a field that holds any of that, such as an array of dates. An
+ * element that is no plain `Schema.Struct` is one column named `""`.
  *
  * ## The bytes
  *
@@ -13,22 +13,43 @@
  * | offset | size | content |
  * | --- | --- | --- |
  * | 0 | 4 | magic `45 46 42 31`, "EFB1" |
- * | 4 | 4 | number of columns `c`, u32 |
+ * | 4 | 4 | number of bodies `c`, u32 |
  * | 8 | 4 | number of elements `n`, u32 |
  * | 12 | 4 | length of the whole payload in bytes, u32 |
- * | 16 | 4c | length of each column's body in bytes, u32, without padding |
+ * | 16 | 4c | length of each body in bytes, u32, without padding |
  * | | | the bodies in that order, each starting at the next multiple of 8; all padding is zero |
  *
  * Columns stand in ascending order of their names (by UTF-16 code unit), the rest last. With `w` entries per element
- * (the product of the shape; 1 for a scalar) a body is:
+ * (the product of the shape; 1 for a scalar) the bodies of a column are:
  *
- * | column | body |
- * | --- | --- |
- * | tensor of a numeric dtype | `n × w` entries |
- * | number | `n` float64 |
- * | boolean, tensor of `bool` | `n × w` bytes, each 0 or 1 |
- * | string, tensor of `string` | `n × w + 1` u32 offsets, ascending from 0, then the UTF-8 text they cut |
- * | rest | one `SchemaBinary` frame of the array of all rows; UTF-8 JSON, where -0 is 0, for a Schema that `SchemaBinary` cannot lay out |
+ * | kind | Schema | bodies |
+ * | --- | --- | --- |
+ * | tensor of a numeric dtype | `Tensor` | `n × w` entries |
+ * | number | `Schema.Number`, `Schema.Int` … | `n` float64 |
+ * | boolean, tensor of `bool` | `Schema.Boolean` | `n × w` bytes, each 0 or 1 |
+ * | string, tensor of `string` | `Schema.String` | `n × w + 1` u32 offsets, ascending from 0, then the UTF-8 text they cut |
+ * | bigint | `Schema.BigInt` | `n` int64, 0 for those that need more bits; nothing, or the column of a string for each: sign and hexadecimal digits of those, empty for others |
+ * | bytes | `Schema.Uint8Array` | `n + 1` u32 offsets, ascending from 0; the bytes they cut |
+ * | literals | `Literal`, `Literals`, `Enum` | `n` numbers into the list of them in the fingerprint, as u8, u16 or u32; no body for one literal |
+ * | option | `optional`, `NullOr`, `UndefinedOr` … | `n` bits, 1 where there is a value, from the lowest of each byte on, zeros up to the byte; the bodies of the values that there are |
+ * | list | `Schema.Array`, `NonEmptyArray` | `n + 1` u32 offsets, ascending from 0; the bodies of all entries |
+ * | struct | a `Schema.Struct` in another | the bodies of its fields, ascending by name |
+ * | rest | all others | one `SchemaBinary` frame of the array of all rows; UTF-8 JSON, where -0 is 0, for a Schema that `SchemaBinary` cannot lay out |
+ *
+ * What may be missing in two ways, as in `Schema.optional(Schema.NullOr(Schema.String))`, is an option in an option:
+ * absent outside of undefined, that outside of null. An array whose entries may take less than a byte, as those that may be
+ * null, has no column: what a peer sends then bounds what is made of it.
+ *
+ * ## How long memory is shared
+ *
+ * Nothing is copied that can be viewed.
+ *
+ * - *Received:* stacked tensors, the tensors of elements and byte strings are views of the bytes given to `decode`; strings
+ *   share the text of their batch. Those bytes must not change, nor be transferred, as long as any of that is in use. One
+ *   element that is kept keeps its whole batch in memory: `slice()` what is kept for long.
+ * - *Sent:* what `encode` gives are views of tensors and byte strings of 2 KiB or more, of the columns of a stacked batch,
+ *   and of a buffer that other batches use too. None of it may change until the segments are written: of elements that are
+ *   fed, until they are acknowledged, since what is lost with a link is written again.
  *
  * @since 0.1.0
  */
@@ -127,8 +148,7 @@ export type Columns = ReadonlyArray<Column>
  *
  * **Gotchas**
  *
- * Nothing is copied that can be viewed: elements made from columns share the memory of the batch (and of the bytes it
- * was decoded from), and the columns of one batch may be the segments being written. Treat all of them as read-only.
+ * Elements and columns share the memory of the batch, see the module. Treat all of them as read-only.
  *
  * @category models
  * @since 0.1.0
@@ -138,7 +158,7 @@ export interface Chunk<out A = unknown> {
   readonly length: number
   /**
    * Size on the wire in bytes: exact, but for fields without a column of their own. While those are not written, it is
-   * a cheap estimate that is not below the truth. The first answer stays.
+   * a cheap estimate that is not below the truth. The first answer stays, and so do columns that had to be made for it.
    */
   readonly byteLength: number
   readonly elements: ReadonlyArray<A>
@@ -193,10 +213,13 @@ export interface BatchCodec<A, B> {
    */
   fromUnknown(values: ReadonlyArray<unknown>): Result.Result<Chunk<A>, ElementInvalid>
 
-  /** The elements of a chunk from index `from` up to, not including, `to`; shares the data. */
+  /**
+   * The elements of a chunk from index `from` up to, not including, `to`. Shares the data: the columns of a chunk that has
+   * them are viewed, and no element is made.
+   */
   slice(chunk: Chunk<A>, from: number, to?: number): Chunk<A>
 
-  /** One chunk of all elements, in order. */
+  /** One chunk of all elements, in order; of joined columns if all of the chunks have them. */
   concat(chunks: ReadonlyArray<Chunk<A>>): Chunk<A>
 
   /**
@@ -227,8 +250,9 @@ export interface BatchCodec<A, B> {
   validate(u: unknown): Result.Result<A, ElementInvalid>
 
   /**
-   * Writes a chunk as segments to be sent one after the other. Large columns are segments of their own and not copied.
-   * Segments may share a buffer with others: join them, as with `Bytes.concat`, before transferring them to a thread.
+   * Writes a chunk as segments to be sent one after the other. Large columns, and tensors and byte strings of 2 KiB or
+   * more in a column of 16 KiB or more, are segments of their own and not copied. Segments may share a buffer with others:
+   * join them, as with `Bytes.concat`, before transferring them to a thread.
    * Throws `ElementInvalid` when an element that was not validated does not fit the layout. All text of one column must
    * fit into one JavaScript string, about 512 MB.
    */

@@ -65,15 +65,8 @@ const parse = (text: string): bigint => text.startsWith("-") ? -BigInt(`0x${text
 
 const digits = /^-?[1-9a-f][0-9a-f]*$/
 
-/** Whether a text is what `print` makes of an integer that does not fit. */
-const isLarge = (text: string): boolean => {
-  try {
-    return digits.test(text) && !fits(parse(text))
-  } catch {
-    // It has more digits than an integer can.
-    return false
-  }
-}
+/** Whether a text is what `print` makes of an integer that does not fit. Throws when it has more digits than there can be. */
+const isLarge = (text: string): boolean => digits.test(text) && !fits(parse(text))
 
 const columnOf = (values: ReadonlyArray<bigint>): BigintColumn => {
   const small = cutBuffer("bigint64", values.length) as BigInt64Array // by its dtype

@@ -14,19 +14,13 @@ import struct
 import sys
 import time
 
+from columns import Broken, align, decode_columns, encode_columns, fingerprint, require
+
 VERSIONS = (1, 2)
 SAFE = 2**53 - 1
 LIMIT_DEVICE_CONTROL = 8_388_608
 LIMIT_FEEDER_CONTROL = 1_048_576
 FRAME_BYTES = 1 << 26
-ENTRIES = {
-    "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "uint32": "I",
-    "float32": "f", "float64": "d", "bigint64": "q", "biguint64": "Q", "bool": "?",
-}
-
-
-class Broken(Exception):
-    """The other side broke a rule of the protocol; the first word is the field."""
 
 
 class Lost(Exception):
@@ -37,115 +31,11 @@ def say(tag, **facts):
     print(json.dumps({"_tag": tag, **facts}, ensure_ascii=False), flush=True)
 
 
-def require(condition, field, issue):
-    if not condition:
-        raise Broken(f"{field}: {issue}")
-
-
 def number(frame, field, least=0):
     value = frame.get(field)
     good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= SAFE
     require(good, field, f"it is {value!r}")
     return value
-
-
-# --- columns ----------------------------------------------------------------------------------------------------------
-
-
-def align(n):
-    return (n + 7) // 8 * 8
-
-
-def fingerprint(columns):
-    """`columns`: the fields of a struct, each {name, kind} or {name, kind: "tensor", dtype, shape}."""
-    listed = []
-    for column in ordered(columns):
-        keys = ("name", "kind", "dtype", "shape") if column["kind"] == "tensor" else ("name", "kind")
-        listed.append({key: column[key] for key in keys})
-    return json.dumps({"codec": 1, "element": "struct", "columns": listed}, ensure_ascii=False, separators=(",", ":"))
-
-
-def ordered(columns):
-    return sorted(columns, key=lambda column: column["name"].encode("utf-16-be"))
-
-
-def kind_of(column):
-    """The dtype, the entries of an element, and whether an element has one value rather than a list."""
-    if column["kind"] == "number":
-        return "float64", 1, True
-    if column["kind"] == "boolean":
-        return "bool", 1, True
-    if column["kind"] == "string":
-        return "string", 1, True
-    width = 1
-    for axis in column["shape"]:
-        width *= axis
-    return column["dtype"], width, column["shape"] == []
-
-
-def encode_columns(columns, elements):
-    bodies = []
-    for column in ordered(columns):
-        dtype, width, is_scalar = kind_of(column)
-        entries = []
-        for element in elements:
-            value = element[column["name"]]
-            entries += [value] if is_scalar else value
-        require(len(entries) == width * len(elements), column["name"], "an element of another shape")
-        if dtype == "string":
-            texts = [entry.encode("utf-8") for entry in entries]
-            ends = [0]
-            for text in texts:
-                ends.append(ends[-1] + len(text))
-            bodies.append(struct.pack(f"<{len(ends)}I", *ends) + b"".join(texts))
-        else:
-            bodies.append(struct.pack(f"<{len(entries)}{ENTRIES[dtype]}", *entries))
-    head = align(16 + 4 * len(bodies))
-    total = head + sum(align(len(body)) for body in bodies)
-    out = bytearray(b"EFB1" + struct.pack("<III", len(bodies), len(elements), total))
-    out += struct.pack(f"<{len(bodies)}I", *(len(body) for body in bodies))
-    out += bytes(head - len(out))
-    for body in bodies:
-        out += body + bytes(align(len(body)) - len(body))
-    return bytes(out)
-
-
-def decode_columns(columns, data):
-    require(len(data) >= 16 and data[:4] == b"EFB1", "columns", "they do not start with EFB1")
-    count, n, total = struct.unpack_from("<III", data, 4)
-    require(count == len(columns), "columns", f"{count} columns")
-    require(total == len(data) and total % 8 == 0, "columns", f"{total} bytes announced of {len(data)}")
-    at = align(16 + 4 * count)
-    require(len(data) >= at, "columns", "they are shorter than their table")
-    require(not any(data[16 + 4 * count:at]), "columns", "padding")
-    sizes = struct.unpack_from(f"<{count}I", data, 16)
-    elements = [{} for _ in range(n)] if n <= len(data) else require(False, "columns", f"{n} elements")
-    for column, size in zip(ordered(columns), sizes):
-        name = column["name"]
-        dtype, width, is_scalar = kind_of(column)
-        require(at + size <= len(data), name, "beyond the end")
-        body = data[at:at + size]
-        require(not any(data[at + size:at + align(size)]), name, "padding")
-        at += align(size)
-        if dtype == "string":
-            offsets = n * width + 1
-            require(len(body) >= 4 * offsets, name, "offsets")
-            ends = struct.unpack_from(f"<{offsets}I", body)
-            text = body[4 * offsets:]
-            require(ends[0] == 0 and ends[-1] == len(text), name, "offsets do not span the text")
-            require(all(a <= b for a, b in zip(ends, ends[1:])), name, "offsets descend")
-            entries = [text[a:b].decode("utf-8") for a, b in zip(ends, ends[1:])]
-        else:
-            form = f"<{n * width}{ENTRIES[dtype]}"
-            require(struct.calcsize(form) == len(body), name, "a body of another size")
-            require(dtype != "bool" or all(byte <= 1 for byte in body), name, "a boolean is neither 0 nor 1")
-            entries = list(struct.unpack(form, body))
-        if column["kind"] == "number":
-            entries = [int(entry) if entry.is_integer() else entry for entry in entries]
-        for i, element in enumerate(elements):
-            element[name] = entries[i] if is_scalar else entries[i * width:(i + 1) * width]
-    require(at == len(data), "columns", "bytes follow the last one")
-    return elements
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -527,8 +417,8 @@ class Device:
 
 
 class Feeder:
-    """Settings: port, device, feed, columns, acknowledge, versions, count, ids, feeder, incarnation, leaseMillis, cutAt
-    (elements sent in all at which it cuts the link), batch (most elements of one)."""
+    """Settings: port, device, feed, columns, acknowledge, versions, count, elements, ids, feeder, incarnation,
+    leaseMillis, cutAt (elements sent in all at which it cuts the link), batch (most elements of one)."""
 
     def __init__(self, settings):
         self.settings = settings
@@ -552,6 +442,8 @@ class Feeder:
         self.progress = {"report": 0, "accepted": 0, "delivered": 0, "settled": 0, "creditTo": 0, "creditBytesTo": 0}
 
     def element(self, i):
+        if "elements" in self.settings:
+            return self.settings["elements"][i]
         return {"id": i, "label": f"n{i} ✗", "ratio": i / 4, "pixel": [i % 256, 1, 2]}
 
     def more(self):

@@ -8,7 +8,7 @@ import { RemoteDevices } from "effect-feeder/RemoteDevices"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { freePort } from "../fixtures/processes.ts"
-import { columns, Kept, sample, Samples } from "./feeds.ts"
+import { asJson, columns, Kept, Kinds, kindsColumns, kindsOf, sample, Samples } from "./feeds.ts"
 import * as Python from "./python.ts"
 
 const device = "/job:consumer/replica:0"
@@ -129,6 +129,29 @@ describe("a device in Python", () => {
       assert.deepStrictEqual(peer.lines("Refuses").map((line) => line["reason"]), ["version"])
     }), 60_000)
 
+  it.live("is fed columns of every kind", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const peer = yield* Python.start("device", {
+        port,
+        feed: "kinds",
+        columns: kindsColumns,
+        acknowledge: "processed",
+        capacity: 12
+      })
+      yield* peer.printed("Up")
+      const ledger = yield* Feeder.run(Kinds, { source: range(100).map(kindsOf), devices: [device] }).pipe(
+        Effect.provide(SocketDevices.layer({ [device]: `tcp://127.0.0.1:${port}` }))
+      )
+      assert.strictEqual(yield* peer.exited, 0)
+      assert.deepStrictEqual(peer.lines("Broken"), [])
+      assert.strictEqual(ledger.delivered, 100)
+      assert.deepStrictEqual(
+        peer.lines("Handed").map(({ element }) => element),
+        range(100).map((i) => asJson(kindsOf(i)))
+      )
+    }), 60_000)
+
   it.live("of another layout names what differs", () =>
     Effect.gen(function*() {
       const port = yield* freePort
@@ -184,9 +207,9 @@ describe("a device in Python", () => {
 describe("a feeder in Python", () => {
   const hosted = <A, E>(
     port: number,
-    work: Effect.Effect<A, E, Feed.Host<"samples"> | Feed.Host<"kept">>
+    work: Effect.Effect<A, E, Feed.Host<"samples"> | Feed.Host<"kept"> | Feed.Host<"kinds">>
   ) =>
-    Effect.forkChild(Effect.provide(work, SocketDevices.layerHost({ feeds: [Samples, Kept], port })), {
+    Effect.forkChild(Effect.provide(work, SocketDevices.layerHost({ feeds: [Samples, Kept, Kinds], port })), {
       startImmediately: true
     })
 
@@ -264,6 +287,25 @@ describe("a feeder in Python", () => {
       yield* Fiber.join(consumer)
       assert.strictEqual(count, 200)
       assert.deepStrictEqual(peer.lines("Welcomed").map((line) => line["version"]), [1, 1])
+    }), 60_000)
+
+  it.live("feeds columns of every kind", () =>
+    Effect.gen(function*() {
+      const port = yield* freePort
+      const seen: Array<unknown> = []
+      const consumer = yield* hosted(port, Kinds.forEach((element) => Effect.sync(() => seen.push(element))))
+      const peer = yield* Python.start("feeder", {
+        ...settings,
+        columns: kindsColumns,
+        port,
+        feed: "kinds",
+        acknowledge: "processed",
+        count: 100,
+        elements: range(100).map((i) => asJson(kindsOf(i)))
+      })
+      assert.strictEqual(yield* peer.exited, 0)
+      yield* Fiber.join(consumer)
+      assert.deepStrictEqual(seen, range(100).map(kindsOf))
     }), 60_000)
 
   it.live("is refused by name for what differs", () =>
