@@ -16,7 +16,7 @@
  *
  * @since 0.1.0
  */
-import type { Chunk } from "./BatchCodec.ts"
+import type { BatchCodec, Chunk } from "./BatchCodec.ts"
 import * as Outstanding from "./internal/outstanding.ts"
 import type { Item, Parcel } from "./internal/outstanding.ts"
 import { wrongReport } from "./internal/violations.ts"
@@ -56,7 +56,7 @@ export interface Config<A> {
   readonly acknowledge: Acknowledge
   readonly delivery: DeliveryMode
   readonly leaseMillis: number
-  readonly chunk: (elements: ReadonlyArray<A>) => Chunk<A>
+  readonly codec: Pick<BatchCodec<A, unknown>, "fromElements" | "slice" | "concat">
 }
 
 /**
@@ -352,7 +352,7 @@ const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>, chunk: Chunk<A>
 }
 
 const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> =>
-  state.config.chunk(items.map((item) => item.element))
+  Outstanding.gather(state.config.codec, items)
 
 const batch = <A>(state: State<A>, { elementBytes, first, items, runs }: Parcel<A>, chunk: Chunk<A>): Output<A> => {
   const ids = state.version < 2 ? undefined : Outstanding.ids(items)

@@ -316,13 +316,13 @@ const lessExcess = ({ excessBytes }: State, { excess = 0 }: Place, count: number
 const nothingInTransit = (state: State): Pick<State, "excessBytes" | "transit"> => ({
   transit: [],
   excessBytes: state.transit.reduce(
-    (rest, { batch, excess }) => Math.max(0, rest - excess * (batch.chunk.length - firstNew(state, batch))),
+    (rest, { batch, excess }) => Math.max(0, rest - excess * (batch.chunk.length - firstNew(state.accepted, batch))),
     state.excessBytes
   )
 })
 
 /** The index of the first element of a batch that is not accepted yet. */
-const firstNew = ({ accepted }: State, { first }: Batch): number => Math.max(0, accepted - first + 1)
+const firstNew = (accepted: number, { first }: Batch): number => Math.max(0, accepted - first + 1)
 
 /**
  * Takes back that elements were accepted, from the place of the first of a batch on: the queue has not admitted them.
@@ -616,45 +616,37 @@ const batch = (state: State, frame: Batch, link: number, config: Config): Step =
 
 /** Admits what is on its way, as far as there is credit. */
 const admit = (state: State): Step => {
+  const { acknowledge, creditTo, epoch, incarnation, link, session, transit } = state
   const outputs: Array<Output> = []
-  let next = state
-  while (next.transit.length > 0 && next.accepted < next.creditTo) {
-    const [{ batch, excess }, ...others] = next.transit as [InTransit, ...Array<InTransit>] // it is not empty
-    const from = firstNew(next, batch)
-    const to = Math.min(batch.chunk.length, from + next.creditTo - next.accepted)
+  let { accepted, acceptedBytes } = state
+  let refused: { readonly sequence: number; readonly detail: string } | undefined
+  let i = 0
+  for (; i < transit.length && accepted < creditTo && refused === undefined; i++) {
+    const { batch, excess } = transit[i]!
+    const { chunk, elementBytes } = batch
+    const from = firstNew(accepted, batch)
+    const to = Math.min(chunk.length, from + creditTo - accepted)
     // What is accepted is acknowledged: of an element that is none nothing after it can be. To be processed, each is
     // settled by itself.
-    const refused = next.acknowledge === "accepted" ? firstInvalid(batch, from, to) : undefined
-    const end = refused ?? to
-    const first: Place = {
-      incarnation: next.incarnation,
-      session: next.session,
-      epoch: next.epoch,
-      sequence: next.accepted + 1,
-      bytes: batch.elementBytes,
-      ...(excess > 0 ? { excess } : {})
+    const invalid = acknowledge === "accepted" ? firstInvalid(batch, from, to) : undefined
+    const end = invalid ?? to
+    if (end > from) {
+      const first = { incarnation, session, epoch, sequence: accepted + 1, bytes: elementBytes }
+      outputs.push({ _tag: "Admit", batch, from, to: end, first: excess > 0 ? { ...first, excess } : first })
+      accepted += end - from
+      acceptedBytes += (end - from) * elementBytes
     }
-    next = {
-      ...next,
-      accepted: next.accepted + end - from,
-      acceptedBytes: next.acceptedBytes + (end - from) * batch.elementBytes,
-      transit: end < batch.chunk.length ? next.transit : others
-    }
-    if (end > from) outputs.push({ _tag: "Admit", batch, from, to: end, first })
-    if (refused === undefined || next.link === undefined) continue
-    const detail = batch.chunk.invalid?.get(refused) ?? ""
-    const { link } = next
-    outputs.push(
-      {
-        _tag: "Send",
-        link,
-        frame: { _tag: "Refused", reason: "invalid", detail, retry: true, sequence: next.accepted + 1 }
-      },
-      { _tag: "CloseLink", link }
-    )
-    return [unlinked(next, link), outputs]
+    if (invalid !== undefined) refused = { sequence: accepted + 1, detail: chunk.invalid?.get(invalid) ?? "" }
+    if (end < chunk.length) break
   }
-  return [next, outputs]
+  if (i === 0 && outputs.length === 0 && refused === undefined) return [state, outputs]
+  const next: State = { ...state, accepted, acceptedBytes, transit: transit.slice(i) }
+  if (refused === undefined || link === undefined) return [next, outputs]
+  outputs.push(
+    { _tag: "Send", link, frame: { _tag: "Refused", reason: "invalid", retry: true, ...refused } },
+    { _tag: "CloseLink", link }
+  )
+  return [unlinked(next, link), outputs]
 }
 
 const settle = (state: State, place: Place, count: number, result: Result): Step => {
@@ -701,8 +693,7 @@ const granted = (state: State, room: Room): State => {
 }
 
 /** What is acknowledged as declared. */
-const acknowledged = (state: State): number =>
-  state.acknowledge === "accepted" ? state.accepted : settledCount(state)
+const acknowledged = (state: State): number => state.acknowledge === "accepted" ? state.accepted : settledCount(state)
 
 /** A report that tells little may wait so long, in milliseconds, for there to be more to tell. */
 const pace = 2

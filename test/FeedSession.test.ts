@@ -18,7 +18,7 @@ const make = (acknowledge: Acknowledge = "processed") =>
     acknowledge,
     delivery: "atLeastOnce",
     leaseMillis: 1000,
-    chunk: (elements) => codec.fromElements(elements)
+    codec
   })
 
 const progress = (facts: Partial<Progress> & { readonly report: number }): Progress => ({

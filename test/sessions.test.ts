@@ -20,6 +20,12 @@ const chunk = (elements: ReadonlyArray<number>): Chunk<number> => ({
   columns: undefined as never
 })
 
+const codec = {
+  fromElements: chunk,
+  slice: ({ elements }: Chunk<number>, from: number, to?: number) => chunk(elements.slice(from, to)),
+  concat: (chunks: ReadonlyArray<Chunk<number>>) => chunk(chunks.flatMap(({ elements }) => elements))
+}
+
 interface Link {
   readonly id: number
   readonly feeder: number
@@ -125,7 +131,7 @@ class History {
         acknowledge: this.options.acknowledge,
         delivery: "atLeastOnce",
         leaseMillis: lease,
-        chunk
+        codec
       }),
       link: undefined,
       retryAt: 0,

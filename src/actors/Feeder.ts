@@ -250,7 +250,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         acknowledge: feed.acknowledge,
         delivery: feed.delivery,
         leaseMillis,
-        chunk: (elements) => feed.codec.fromElements(elements)
+        codec: feed.codec
       },
       info: feed.info,
       tolerate,

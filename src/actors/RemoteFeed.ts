@@ -13,6 +13,7 @@ import type { Chunk } from "../BatchCodec.ts"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
+import { gather } from "../internal/outstanding.ts"
 import { received } from "../internal/received.ts"
 import * as Restarts from "../internal/restarts.ts"
 import * as Window from "../internal/window.ts"
@@ -288,7 +289,7 @@ export const make = <A>(options: {
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {
-      const chunk = config.chunk(items.slice(0, count).map((item) => item.element))
+      const chunk = gather(config.codec, count === items.length ? items : items.slice(0, count))
       const { byteLength } = chunk
       if (Math.ceil(byteLength / count) * count <= most) return { count, chunk }
       if (count === 1) {

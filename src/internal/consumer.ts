@@ -10,7 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { BatchCodec, Chunk } from "../BatchCodec.ts"
+import type { BatchCodec } from "../BatchCodec.ts"
 import type { QueueEnded } from "../FeedQueue.ts"
 import type { Acknowledge, DeliveryMode, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
@@ -18,6 +18,7 @@ import { Settlements, type SettlementsOf } from "../Settlements.ts"
 import type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./given.ts"
 import type { Delivery, FeedsItself, Handed, Host, Hosted, Results, Take, TakeOptions } from "./hosted.ts"
 import type { OutcomeOf } from "./outcomes.ts"
+import { gather } from "./outstanding.ts"
 import {
   directly,
   givenBack,
@@ -55,18 +56,6 @@ const present = <A, B>({ present, remainder, take }: Loop<A, B>, handed: Readonl
   return remainder === "pad" && take.within === undefined && last !== undefined && handed.length < take.n
     ? present([...handed, ...Array.from({ length: take.n - handed.length }, () => last)])
     : present(handed)
-}
-
-/** One chunk of elements that were handed out: what came together is not taken apart. */
-const gathered = <A>(codec: BatchCodec<A, unknown>, handed: ReadonlyArray<Handed<A>>): Chunk<A> => {
-  const chunks: Array<Chunk<A>> = []
-  for (let i = 0; i < handed.length;) {
-    const { chunk, index } = handed[i++]!
-    let end = index + 1
-    for (; i < handed.length && handed[i]!.chunk === chunk && handed[i]!.index === end; i++) end++
-    chunks.push(end - index === chunk.length ? chunk : codec.slice(chunk, index, end))
-  }
-  return codec.concat(chunks)
 }
 
 /** What is known of what was handed out, looked up when it is asked for. */
@@ -240,7 +229,7 @@ export const make = <Name extends string, A, Ack extends Acknowledge, Del extend
         )
       }))
   const one = (handed: ReadonlyArray<Handed<A>>): A => handed[0]!.element
-  const stack = (handed: ReadonlyArray<Handed<A>>): B => codec.stackChunk(gathered(codec, handed))
+  const stack = (handed: ReadonlyArray<Handed<A>>): B => codec.stackChunk(gather(codec, handed))
   // Ack decides which of the two a consumer is given; the branch below is that decision.
   const given = <V>(value: V, leased: Leased<V>): Given<Ack, V> =>
     (acknowledge === "processed" ? leased : value) as Given<Ack, V>

@@ -2,6 +2,7 @@
  * What is out at a device in one session and not acknowledged as declared, by sequence: pure functions, which
  * `FeedSession` makes its steps of.
  */
+import type { BatchCodec, Chunk } from "../BatchCodec.ts"
 import type { Progress, Result, Run } from "../RemoteDevices.ts"
 
 /**
@@ -28,10 +29,38 @@ export interface Item<out A> {
   readonly ordinal: number
   readonly attempt: number
   readonly element: A
+  /** The chunk in which it came, if any, and its index there. */
+  readonly chunk?: Chunk<A> | undefined
+  readonly index?: number | undefined
   readonly id?: string | undefined
   readonly origin?: Origin | undefined
   readonly causes?: ReadonlyArray<string> | undefined
   readonly since?: number | undefined
+}
+
+/** One chunk of the elements of items: what came together is not taken apart. */
+export const gather = <A>(
+  codec: Pick<BatchCodec<A, unknown>, "fromElements" | "slice" | "concat">,
+  items: ReadonlyArray<Pick<Item<A>, "element" | "chunk" | "index">>
+): Chunk<A> => {
+  const chunks: Array<Chunk<A>> = []
+  for (let i = 0; i < items.length;) {
+    const { chunk, index = 0 } = items[i]!
+    const start = i
+    for (i++; i < items.length; i++) {
+      const next = items[i]!
+      if (next.chunk !== chunk || (chunk !== undefined && next.index !== index + i - start)) break
+    }
+    const count = i - start
+    chunks.push(
+      chunk === undefined
+        ? codec.fromElements(items.slice(start, i).map((item) => item.element))
+        : count === chunk.length
+        ? chunk
+        : codec.slice(chunk, index, index + count)
+    )
+  }
+  return codec.concat(chunks)
 }
 
 /** Items sent together, from sequence `first` on, their ordinals and attempts, and what one of them takes on average. */
@@ -86,6 +115,7 @@ const mostCauses = 16
 
 const again = <A>(item: Item<A>, cause: string): Item<A> => ({
   ...item,
+  element: item.element,
   attempt: item.attempt + 1,
   causes: [...(item.causes ?? []).slice(1 - mostCauses), cause]
 })

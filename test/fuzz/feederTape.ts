@@ -77,7 +77,7 @@ export const playFeeder = (input: Uint8Array, acknowledge: Acknowledge): number 
     acknowledge,
     delivery: "atLeastOnce",
     leaseMillis: 1000,
-    chunk: (elements) => codec.fromElements(elements)
+    codec
   })
   let generated = 0
   let queue: Array<FeedSession.Item<number>> = []
