@@ -2,12 +2,10 @@
  * A bounded first-in, first-out queue with the semantics of the reference's queue: waiters are served in order,
  * batches are contiguous and may exceed the capacity, closing keeps what is stored.
  *
- * The elements lie in an Effect `Queue.bounded`, whose `messages` and `capacity` this module works on. Nobody waits in
- * that queue: its takers overtake each other, its `offerAll` hides how much of it was admitted, and each take from it
- * resumes a producer in the middle of its own step. Instead there are two lines here, one of takers and one of offers,
- * and one rule: **a fiber is woken, never served.** The first in a line is woken when it can go on, and then does its
- * work itself, in one synchronous step that also hands over the result. Nothing has moved before that step, no other
- * fiber runs during it, and after it the result is the caller's: an interruption loses nothing, whenever it comes.
+ * The elements lie in an Effect `Queue.bounded`, whose `messages` and `capacity` this module works on: it stores and
+ * bounds. Nobody waits in that queue, as its takers overtake each other, its `offerAll` hides how much of it was
+ * admitted, and each take from it resumes a producer in the middle of its own step. Instead there are two lines here,
+ * one of takers and one of offers (`internal/waitingLines.ts`).
  *
  * Deviations from TensorFlow's FIFOQueue: an interrupted or half-collected batch take leaves its
  * elements at the front, where the reference drops them; an interrupted `offerAll` reports its admitted prefix; a

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, MutableList, Queue, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, MutableList, Queue, Stream } from "effect"
 import * as FeedQueue from "effect-feeder/FeedQueue"
 import * as Scheduler from "effect/Scheduler"
 import { TestClock } from "effect/testing"
@@ -350,7 +350,7 @@ describe("FeedQueue", () => {
         const queue = yield* FeedQueue.make<number>({ capacity: 1 })
         const preempted = new (class extends Scheduler.MixedScheduler {
           override shouldYield(fiber: Fiber.Fiber<unknown, unknown>) {
-            return fiber.currentOpCount > 4 // provideService and suspend, then the step of the offer
+            return fiber.currentOpCount > 3 // provideService and suspend, then the step of the offer
           }
         })()
         const offer = Effect.provideService(Effect.suspend(() => queue.offer(9)), Scheduler.Scheduler, preempted)
@@ -359,6 +359,109 @@ describe("FeedQueue", () => {
         yield* settle
         assert.isTrue(isWaiting(late))
         assert.deepStrictEqual([yield* queue.take, yield* queue.take, yield* queue.take], [1, 2, 9])
+      }))
+
+    it.effect("an offer that is preempted before its step, and finds the queue full then, waits", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 1 })
+        const preempted = new (class extends Scheduler.MixedScheduler {
+          override shouldYield(fiber: Fiber.Fiber<unknown, unknown>) {
+            return fiber.currentOpCount > 3
+          }
+        })()
+        const late = yield* start(Effect.provideService(
+          Effect.suspend(() => queue.offerAll([8, 9])),
+          Scheduler.Scheduler,
+          preempted
+        ))
+        yield* queue.offer(1)
+        yield* settle
+        assert.isTrue(isWaiting(late))
+        assert.deepStrictEqual([yield* queue.take, yield* queue.takeMany(2)], [1, [8, 9]])
+        yield* Fiber.join(late)
+      }))
+
+    it.effect("an offer and a take can be run again, whatever the queue was like when they were made", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 3 })
+        const offers = [queue.offer(1), queue.offerAll([2, 3]), queue.offerAll([4, 5, 6, 7, 8])]
+        const all = yield* start(Effect.forEach([...offers, ...offers], (offer) => offer, { discard: true }))
+        const [take, most] = [queue.take, queue.takeAvailable(2)]
+        const taken: Array<number> = []
+        while (taken.length < 8) taken.push(yield* take)
+        while (taken.length < 16) taken.push(...(yield* most))
+        assert.deepStrictEqual(taken, [...range(1, 8), ...range(1, 8)])
+        yield* Fiber.join(all)
+      }))
+
+    it.effect("the array of an offerAll stays the caller's, and that of a batch is the taker's", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 4 })
+        const given = [1, 2]
+        yield* queue.offerAll(given)
+        given.fill(0)
+        yield* queue.offerAll([3, 4])
+        const batch = yield* queue.takeMany(2) as Effect.Effect<Array<number>, FeedQueue.QueueEnded>
+        batch.push(9)
+        yield* queue.restore([2])
+        assert.deepStrictEqual([batch, yield* queue.takeMany(3)], [[1, 2, 9], [2, 3, 4]])
+      }))
+
+    it.effect("a take that finds the queue empty collects from offers that wait, and leaves them when it is interrupted", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const counts: Array<number> = []
+        const offer = yield* start(queue.offerAll(range(1, 9), (count) => counts.push(count)))
+        assert.deepStrictEqual(yield* queue.takeMany(5), range(1, 5))
+        assert.deepStrictEqual(counts, [2, 4])
+        assert.isTrue(isWaiting(offer))
+        assert.deepStrictEqual(yield* queue.takeAvailable(9), [6])
+        assert.deepStrictEqual(yield* queue.takeAvailable(9), [7, 8])
+        assert.deepStrictEqual(yield* queue.takeAvailable(9), [9])
+        yield* Fiber.join(offer)
+
+        const late = yield* start(queue.offerAll(range(1, 9)))
+        let taker: Fiber.Fiber<unknown, unknown> | undefined
+        yield* start(queue.offerAll([10], () => taker?.interruptUnsafe()))
+        taker = yield* Effect.forkChild(queue.takeMany(10))
+        yield* Fiber.await(taker)
+        yield* Fiber.join(late)
+        assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), range(1, 10))
+      }))
+
+    it.effect("who is told of an admission may interrupt the take that it was made for, and nothing is lost", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        let taker: Fiber.Fiber<unknown, unknown> | undefined
+        const admitted: Array<number> = []
+        yield* start(queue.offerAll(range(1, 9), (count) => {
+          admitted.push(...range(admitted.length + 1, admitted.length + count))
+          if (admitted.length > 5) taker?.interruptUnsafe()
+        }))
+        const taken: Array<number> = []
+        taker = yield* Effect.forkChild(Effect.forever(
+          Effect.map(queue.takeAvailable(9), (batch) => taken.push(...batch)),
+          { disableYield: true }
+        ))
+        yield* Fiber.await(taker)
+        yield* settle
+        assert.deepStrictEqual([...taken, ...queue.removeWhereUnsafe(() => true)], admitted)
+      }))
+
+    it.effect("who is told of an admission may take, and interrupt the offer while it takes its place", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const taken: Array<number> = []
+        const take = Effect.map(queue.takeAvailable(2), (batch) => taken.push(...batch))
+        const takes = yield* Deferred.make<Fiber.Fiber<number, FeedQueue.QueueEnded>>()
+        const offer: Running = yield* Effect.forkChild(queue.offerAll([1, 2, 3], () => {
+          Deferred.doneUnsafe(takes, Effect.succeed(Effect.runFork(Effect.andThen(take, take))))
+          offer.interruptUnsafe()
+        }))
+        yield* Fiber.await(offer)
+        yield* queue.offerAll([4, 5])
+        yield* Fiber.join(yield* Deferred.await(takes))
+        assert.deepStrictEqual(taken, [1, 2, 4, 5])
       }))
 
     it.effect("a fiber that is woken may interrupt the one that made it go on, and nothing is lost", () =>
@@ -754,7 +857,7 @@ describe("FeedQueue", () => {
         assert.isTrue(isWaiting(batch))
       }))
 
-    it.effect("Effect's fibers: the success of a sync passes catchDefect and a callback without a further step", () =>
+    it.effect("Effect's fibers: the success of a sync passes catchCause and a callback without a further step", () =>
       Effect.gen(function*() {
         let steps = 0
         const counting = new (class extends Scheduler.MixedScheduler {
@@ -764,7 +867,7 @@ describe("FeedQueue", () => {
           }
         })()
         let from = NaN
-        const mark = Effect.catchDefect(Effect.sync(() => from = steps), Effect.die)
+        const mark = Effect.catchCause(Effect.sync(() => from = steps), Effect.failCause)
         const inLine = Effect.callback<number>((resume) => {
           const timer = setImmediate(() => resume(mark))
           return Effect.sync(() => clearImmediate(timer))

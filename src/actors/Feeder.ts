@@ -316,7 +316,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     const add = <Given, E, R>(
       source: Source<Given, E, R>,
       read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid>,
-      concurrency: number
+      concurrency: number,
+      readAll?: (given: ReadonlyArray<Given>) => ReadonlyArray<A> | undefined
     ): Effect.Effect<void, FeedError, R> =>
       Effect.contextWith((context: Context.Context<R>) =>
         Effect.suspend(() => {
@@ -329,6 +330,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
               source,
               pullSize: feed.capacity,
               read,
+              readAll,
               offer,
               feeder: id,
               scope,
@@ -342,8 +344,21 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     const readElement = (given: A): Result.Result<ReadonlyArray<A>, ElementInvalid> =>
       Result.map(validate(given), (element) => [element])
 
+    const readElements = (given: ReadonlyArray<A>): ReadonlyArray<A> | undefined => {
+      if (feed.validate === "edges") return given
+      const elements: Array<A> = []
+      for (const one of given) {
+        const element = feed.codec.validate(one)
+        if (Result.isFailure(element)) return undefined
+        elements.push(element.success)
+      }
+      return elements
+    }
+
     const addElements = <E, R>(source: ElementSource<A, E, R>, concurrency: number) =>
-      ResumableSource.isResumableSource(source) ? resuming.add(source) : add(source, readElement, concurrency)
+      ResumableSource.isResumableSource(source)
+        ? resuming.add(source)
+        : add(source, readElement, concurrency, readElements)
 
     const readBatch = (given: Stacked<S>) => feed.codec.unstack(given)
 

@@ -83,14 +83,20 @@ export const make = <Given, A, E, R>(options: {
   readonly pullSize: number
   /** The elements in what the source gives, checked. */
   readonly read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid | PositionInvalid>
+  /**
+   * The elements in all that was pulled at once, where they can be read without regard to where one begins. `undefined`
+   * when one of them is invalid; it must have changed nothing then, as `read` is asked about each to find it.
+   */
+  readonly readAll?: ((given: ReadonlyArray<Given>) => ReadonlyArray<A> | undefined) | undefined
   readonly offer: (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) => Effect.Effect<void, QueueClosed>
   readonly feeder: string
   readonly scope: Scope.Scope
   readonly context: Context.Context<R>
 }): QueueRunner<E> => {
-  /** Pulled and not read yet; read and not admitted yet. */
+  /** Pulled and not read yet; read, of which the first `admitted` are in the queue. */
   let pulled: ReadonlyArray<Given> = []
   let hand: ReadonlyArray<A> = []
+  let admitted = 0
   let isDone = false
   let opened: Chunks<Given, E, R> | undefined
   /** The fiber that works, and, after a run was interrupted, may still pull. */
@@ -104,32 +110,40 @@ export const make = <Given, A, E, R>(options: {
       : Effect.map(toPull(options.source, options.pullSize), (pull) => opened = pull)
   ).pipe(Scope.provide(options.scope))
 
-  const offerHand: Effect.Effect<void, QueueClosed> = Effect.suspend(() =>
-    options.offer(hand, (count) => {
-      hand = hand.slice(count)
+  const offerHand = (): Effect.Effect<void, QueueClosed> =>
+    options.offer(admitted === 0 ? hand : hand.slice(admitted), (count) => {
+      admitted += count
+      if (admitted < hand.length) return
+      hand = []
+      admitted = 0
     })
-  )
 
   /** Reads what was pulled, up to an invalid element: the ones before it are fed first, the ones after it next time. */
-  const readPulled: Effect.Effect<void, ElementInvalid | PositionInvalid> = Effect.suspend(() => {
+  const readPulled = (): Result.Result<void, ElementInvalid | PositionInvalid> => {
+    const all = options.readAll?.(pulled)
+    if (all !== undefined) {
+      pulled = []
+      hand = all
+      return Result.void
+    }
     const elements: Array<A> = []
     for (let i = 0; i < pulled.length; i++) {
       const read = options.read(pulled[i]!)
       if (Result.isFailure(read)) {
         if (elements.length === 0) {
           pulled = pulled.slice(i + 1)
-          return Effect.fail(read.failure)
+          return Result.fail(read.failure)
         }
         pulled = pulled.slice(i)
         hand = elements
-        return Effect.void
+        return Result.void
       }
       for (const element of read.success) elements.push(element)
     }
     pulled = []
     hand = elements
-    return Effect.void
-  })
+    return Result.void
+  }
 
   const pullNext = (pull: Chunks<Given, E, R>) => {
     isPulling = true
@@ -150,7 +164,11 @@ export const make = <Given, A, E, R>(options: {
           worker = undefined
           return Effect.interrupt
         }
-        return hand.length > 0 ? offerHand : pulled.length > 0 ? readPulled : pullNext(pull)
+        if (hand.length === 0 && pulled.length > 0) {
+          const read = readPulled()
+          if (Result.isFailure(read)) return Effect.fail(read.failure)
+        }
+        return hand.length > 0 ? offerHand() : pullNext(pull)
       }),
       { disableYield: true }
     )).pipe(

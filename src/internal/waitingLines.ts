@@ -2,8 +2,16 @@
  * The two lines of fibers that wait at a queue: takers, and offers.
  *
  * A fiber is woken, never served. The first in a line is woken when it can go on, and then does its work itself, in one
- * synchronous step that also hands over the result. Nothing has moved before that step, no other fiber runs during it,
- * and after it the result is the caller's: an interruption loses nothing, whenever it comes.
+ * step that also hands over the result. Nothing has moved before that step, no other fiber runs during it, and after it
+ * the result is the caller's: an interruption loses nothing, whenever it comes. Only the parts of an offer that are not
+ * its last are admitted without its fiber, as they have no result.
+ *
+ * Such a step is one `Effect.sync` under frames that a success passes without a further step (of `catchCause` and of
+ * `callback`). That is why it throws what it cannot return: to choose a next effect would be such a step. To throw costs
+ * as much as twenty steps, so it is asked first whether an attempt is due, and throws only if that has changed since.
+ *
+ * Who waits is woken once in a scheduler turn, or earlier by who has to wait at the other end: a producer and a consumer
+ * take turns per `capacity` elements, not per element.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -107,11 +115,11 @@ export const make = (options: {
   let hasToTell = false // of the collecting, not in the step that begins it: `onCollect` may run other fibers
 
   const lineChanged = (line: Line): void => {
-    const need = takers.first?.turn.need ?? 1
-    if (line === takers && need !== collecting) {
-      collecting = need
-      hasToTell = need > 1 && onCollect !== undefined
+    if (line === takers) {
+      const need = takers.first?.turn.need ?? 1
       onNeed(need)
+      if (need !== collecting) hasToTell = need > 1 && onCollect !== undefined
+      collecting = need
     }
     changed()
   }
@@ -134,15 +142,12 @@ export const make = (options: {
 
   /** Wakes from the front of a line, each place at most once: two fibers cannot keep the thread to themselves. */
   const wake = (line: Line): void => {
-    for (let left = line.length; left > 0 && canGoOn(line); left--) {
-      advance(line.first!)
-    }
+    for (let left = line.length; left > 0 && canGoOn(line); left--) advance(line.first!)
   }
 
   /**
    * Lets the other line go on, before a fiber has to wait. Nothing of it has moved yet, so this is a safe place to run
-   * other fibers; a producer and a consumer then take turns per `capacity` elements, not per element. What a take would
-   * collect in line it collects here, without a place in it.
+   * other fibers. What a take would collect in line it collects here, without a place in it.
    */
   const giveWay = (line: Line, need: number): void => {
     isGivingWay = true
@@ -163,31 +168,37 @@ export const make = (options: {
     const atOnce = attempt(line, now, begin)
     return Effect.suspend(() => {
       const turn = begin()
-      if (isFree(line, turn)) return atOnce
-      if (line.first === undefined && !isGivingWay) {
-        giveWay(line, turn.need)
-        if (isFree(line, turn)) return atOnce
-      }
-      return stand(line, turn)
+      return isFree(line, turn) ? atOnce : wait(line, turn, atOnce)
     })
   }
 
-  const attempt = <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>): Effect.Effect<X, E> =>
-    Effect.catchCause(
+  const attempt = <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>): Effect.Effect<X, E> => {
+    const atOnce: Effect.Effect<X, E> = Effect.catchCause(
       Effect.sync(() => {
         if (line.first !== undefined) throw Wait
         return now()
       }),
-      (cause) => isWait(cause) ? stand(line, begin()) : refuse(begin(), cause)
+      (cause) => isWait(cause) ? wait(line, begin(), atOnce) : refuse(begin(), cause)
     )
+    return atOnce
+  }
+
+  const wait = <X, E>(line: Line, turn: Turn<X, E>, atOnce: Effect.Effect<X, E>): Effect.Effect<X, E> => {
+    if (!isGivingWay && line.first === undefined && !turn.isDue()) {
+      giveWay(line, turn.need)
+      if (isFree(line, turn)) return atOnce
+    }
+    return stand(line, turn)
+  }
 
   /** Stands in line until an attempt succeeds or is refused. The place is kept from one attempt to the next. */
   const stand = <X, E>(line: Line, turn: Turn<X, E>): Effect.Effect<X, E> =>
     Effect.callback<X, E>((resume) => {
       const place: Place = { turn, wake: undefined, before: undefined, behind: undefined }
       const sleep = (wake: () => void) => {
-        place.wake = wake
+        // Not woken by what that may run: a callback that is resumed while it is made has no finalizer.
         if (line.first === place && !turn.isDue() && turn.part?.isDue() === true) turn.part.run()
+        place.wake = wake
         changed()
       }
       const leave = () => {

@@ -29,6 +29,7 @@ const outstanding = "src/internal/outstanding.ts"
 const host = "src/HostSession.ts"
 const hosted = "src/internal/hostedFeed.ts"
 const queue = "src/FeedQueue.ts"
+const lines = "src/internal/waitingLines.ts"
 const books = "src/internal/feederBooks.ts"
 const remote = "src/actors/RemoteFeed.ts"
 
@@ -74,7 +75,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "the queue admits one more than its capacity",
     law: 1,
     within: 500,
-    edits: [[queue, "return store.capacity - stored.length", "return store.capacity + 1 - stored.length"]]
+    edits: [[queue, "=> store.capacity - stored.length", "=> store.capacity + 1 - stored.length"]]
   },
   {
     name: "what comes back goes to the back",
@@ -348,7 +349,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     law: 6,
     within: 5000,
     where: (plan) => plan.concurrency > 1 && plan.faults > 4,
-    edits: [[queue, "        line.delete(place)\n        changed()", "        line.delete(place)"]]
+    edits: [[lines, "        remove(line, place)\n        lineChanged(line)", "        remove(line, place)"]]
   },
   {
     name: "a report that is due wakes nobody",
@@ -482,11 +483,18 @@ export const mutations: ReadonlyArray<Mutation> = [
     from: 600,
     within: 20000,
     where: (plan) => plan.size > 2 && plan.faults > 4 && plan.kinds.length < 7 && knows(plan, "interrupt loop"),
-    edits: [[
-      queue,
-      "return Effect.sync(leave) // runs",
-      "return Effect.sync(() => {\n        if (turn.need > 1) MutableList.clear(stored)\n        leave()\n      }) // runs"
-    ]]
+    edits: [
+      [
+        lines,
+        "return Effect.sync(leave) // runs",
+        "return Effect.sync(() => {\n        if (turn.need > 1) onNeed(-1)\n        leave()\n      }) // runs"
+      ],
+      [
+        queue,
+        "      store.capacity = capacity + need - 1",
+        "      if (need < 0) MutableList.clear(stored)\n      store.capacity = capacity + need - 1"
+      ]
+    ]
   }
 ]
 
@@ -508,7 +516,10 @@ export const missed: ReadonlyArray<Mutation> = [
     name: "newcomers overtake those in line",
     law: 2,
     within: 500,
-    edits: [[queue, "line.size === 0 ? undefined : line.values().next().value", "[...line].at(-1)"]]
+    edits: [
+      [lines, "const canGoOn = ({ first }: Line)", "const canGoOn = ({ last: first }: Line)"],
+      [lines, "advance(line.first!)", "advance(line.last!)"]
+    ]
   },
   {
     name: "a restart keeps those that are well linked",
