@@ -62,7 +62,6 @@ import { printLayout } from "./internal/batchFingerprint.ts"
 import type { Stored } from "./internal/batchKind.ts"
 import { compile, explainElement } from "./internal/batchLayout.ts"
 import { read } from "./internal/batchRead.ts"
-import { passesAll } from "./internal/batchSchemas.ts"
 import {
   columnsOfParts,
   partsOf,
@@ -364,10 +363,7 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
     const stored = Result.getOrElse(Result.try(columns), () => undefined)
     if (stored !== undefined) {
       const chunk = new Batch(layout, stored.length, undefined, stored.columns)
-      const { ast, filters } = layout
-      if (filters.length === 0 || chunk.elements.every((element) => passesAll(filters, element, ast))) {
-        return Result.succeed(chunk)
-      }
+      if (layout.passes === undefined || chunk.elements.every(layout.passes)) return Result.succeed(chunk)
     }
     return Result.map(rows(), fromElements)
   }

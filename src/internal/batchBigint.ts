@@ -87,7 +87,7 @@ export const bigintKind = (path: string): Kind => ({
   sizeOf: undefined,
   tensor: undefined,
   accepts: (u) => typeof u === "bigint",
-  passes: undefined,
+  check: undefined,
   trim: undefined,
   gather: (values) => {
     for (const value of values) if (typeof value !== "bigint") return misfit(path, "expected a bigint")

@@ -74,7 +74,7 @@ export const bytesKind = (path: string): Kind => ({
   sizeOf: undefined,
   tensor: undefined,
   accepts: isBytes,
-  passes: undefined,
+  check: undefined,
   trim: undefined,
   gather: (values) => {
     const offsets = cutBuffer("uint32", values.length + 1) as Uint32Array // by its dtype

@@ -3,7 +3,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import type { Chunk, Columns } from "../BatchCodec.ts"
 import { arrayOf } from "./batchBuffers.ts"
-import type { Stored } from "./batchKind.ts"
+import { isChecked, type Stored } from "./batchKind.ts"
 import type { Layout } from "./batchLayout.ts"
 import { fieldOf, RestColumn } from "./batchRest.ts"
 import { only } from "./batchShape.ts"
@@ -107,10 +107,9 @@ export const columnsOfValues = (
   const taken = isStruct ? take(values) : [values]
   const columns: Array<Stored> = []
   for (let k = 0; k < fields.length; k++) {
-    const { kind: { gather, passes, trim } } = fields[k]!
-    const column = gather(taken[k]!)
-    // Checks are asked about what is left.
-    if (passes !== undefined && !(trim === undefined ? taken[k]! : column.values).every(passes)) return undefined
+    const { kind } = fields[k]!
+    const column = kind.gather(taken[k]!)
+    if (!isChecked(kind, column)) return undefined
     columns.push(column)
   }
   if (rest === undefined) return columns

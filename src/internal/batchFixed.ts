@@ -148,7 +148,7 @@ export const fixedKind = (
     sizeOf: (length) => align(length * size),
     tensor,
     accepts: matches,
-    passes: undefined,
+    check: undefined,
     trim: undefined,
     gather: (values) => {
       const { length } = values

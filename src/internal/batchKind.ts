@@ -23,7 +23,7 @@ export interface Stored {
   write(bodies: Array<Body>): void
 }
 
-/** How the values of a field become a column. */
+/** How the values of a field become a column. What it is given as a column is one that it has made. */
 export interface Kind {
   /** What the fingerprint says of it. */
   readonly print: { readonly kind: string; readonly [fact: string]: unknown }
@@ -37,8 +37,8 @@ export interface Kind {
   readonly tensor: Spec | undefined
   /** Whether a value is one of the field's: it fits the layout, and passes the checks of the Schema. */
   readonly accepts: (u: unknown) => boolean
-  /** Whether a value that fits the layout passes the checks of the Schema, if there are any. */
-  readonly passes: ((u: unknown) => boolean) | undefined
+  /** Reports which values of a column do not pass the checks of the Schema, if there are any; one may be reported twice. */
+  readonly check: ((column: Stored, report: (index: number) => void) => void) | undefined
   /** What is declared of a value that is accepted: itself if that is all of it. Absent where nothing can be left out. */
   readonly trim: ((u: unknown) => unknown) | undefined
   /** Throws `ElementInvalid` when a value does not fit the layout. */
@@ -147,4 +147,13 @@ export const joinOffsets = (all: ReadonlyArray<Uint32Array>): Uint32Array => {
     }
   }
   return joined
+}
+
+/** Whether all values of a column pass the checks of the Schema. */
+export const isChecked = ({ check }: Kind, column: Stored): boolean => {
+  let passes = true
+  check?.(column, () => {
+    passes = false
+  })
+  return passes
 }

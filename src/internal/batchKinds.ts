@@ -9,7 +9,7 @@ import type { Kind } from "./batchKind.ts"
 import { listKind } from "./batchList.ts"
 import { literalsKind } from "./batchLiterals.ts"
 import { optionKind } from "./batchOption.ts"
-import { filtersOf, isBytes, isOptional, passesAll } from "./batchSchemas.ts"
+import { checksOf, isBytes, isOptional } from "./batchSchemas.ts"
 import type { Field } from "./batchShape.ts"
 import { structKind } from "./batchStruct.ts"
 import { textKind } from "./batchText.ts"
@@ -17,13 +17,17 @@ import type { StoredDType } from "./tensorStorage.ts"
 
 /** A kind that also holds to checks on the values themselves. */
 const withChecks = (kind: Kind, ast: SchemaAST.AST): Kind => {
-  const filters = filtersOf(ast.checks)
-  if (filters.length === 0) return kind
-  const { accepts, passes } = kind
+  const passes = checksOf(ast)
+  if (passes === undefined) return kind
+  const { accepts, check } = kind
   return {
     ...kind,
-    accepts: (u) => accepts(u) && passesAll(filters, u, ast),
-    passes: (u) => (passes === undefined || passes(u)) && passesAll(filters, u, ast)
+    accepts: (u) => accepts(u) && passes(u),
+    check: (column, report) => {
+      check?.(column, report)
+      const { values } = column
+      for (let i = 0; i < values.length; i++) if (!passes(values[i])) report(i)
+    }
   }
 }
 

@@ -6,7 +6,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { atPath, inLine, LayoutUnsupported } from "./batchErrors.ts"
 import { kindOf } from "./batchKinds.ts"
 import { type Rest, restOf } from "./batchRest.ts"
-import { type Filter, filtersOf, isOptional, passesAll } from "./batchSchemas.ts"
+import { checksOf, isOptional } from "./batchSchemas.ts"
 import { type Field, only, type Shape, shapeOf, trimmer } from "./batchShape.ts"
 import { isWellFormed } from "./batchUtf8.ts"
 
@@ -18,8 +18,8 @@ export interface Layout {
   readonly rest: Rest | undefined
   /** For each body, the name of its field. */
   readonly bodies: ReadonlyArray<string>
-  /** Checks on the struct as a whole. */
-  readonly filters: ReadonlyArray<Filter>
+  /** Whether a struct passes the checks on it as a whole, if there are any. */
+  readonly passes: ((u: unknown) => boolean) | undefined
   readonly ast: SchemaAST.AST
   /** Whether a value is an element. */
   readonly accepts: (u: unknown) => boolean
@@ -32,7 +32,7 @@ const layoutOf = (
   shape: Shape,
   rest: Rest | undefined,
   ast: SchemaAST.AST,
-  rules: Pick<Layout, "accepts" | "trim" | "filters">
+  rules: Pick<Layout, "accepts" | "trim" | "passes">
 ): Layout => {
   const bodies = shape.fields.flatMap(({ kind, name }) => Array.from({ length: kind.bodies }, () => name))
   return { isStruct, shape, rest, bodies: rest === undefined ? bodies : [...bodies, rest.name], ast, ...rules }
@@ -43,11 +43,11 @@ const compileWhole = (ast: SchemaAST.AST): Layout => {
   if (kind !== undefined) {
     const trim = kind.trim ?? ((u: unknown) => u)
     const field = { name: "", kind, ast, isOptional: false }
-    return layoutOf(false, shapeOf([field]), undefined, ast, { accepts: kind.accepts, trim, filters: [] })
+    return layoutOf(false, shapeOf([field]), undefined, ast, { accepts: kind.accepts, trim, passes: undefined })
   }
   const rest = restOf(undefined, ast)
   const { accepts, trim } = rest
-  return layoutOf(false, shapeOf([]), rest, ast, { accepts, trim, filters: [] })
+  return layoutOf(false, shapeOf([]), rest, ast, { accepts, trim, passes: undefined })
 }
 
 /** Lays a Schema out. Throws `LayoutUnsupported`. */
@@ -80,17 +80,18 @@ const rulesOf = (
   ast: SchemaAST.Objects,
   shape: Shape,
   rest: Rest | undefined
-): Pick<Layout, "accepts" | "trim" | "filters"> => {
+): Pick<Layout, "accepts" | "trim" | "passes"> => {
   const names = ast.propertySignatures.map(({ name }) => String(name))
-  const filters = filtersOf(ast.checks)
+  const passes = checksOf(ast)
+  const passesAll = passes ?? (() => true)
   const trim = trimmer(shape.fields, names)
   return {
-    filters,
+    passes,
     accepts: names.length === 0
-      ? (u) => Predicate.isNotNullish(u) && passesAll(filters, u, ast)
+      ? (u) => Predicate.isNotNullish(u) && passesAll(u)
       : (u) =>
         Predicate.isObject(u) && shape.accepts(u) && (rest === undefined || rest.accepts(u)) &&
-        passesAll(filters, u, ast),
+        passesAll(u),
     trim: rest === undefined ? trim : (u) => {
       if (!Predicate.isObject(u)) return u
       const others = only(u, rest.names!)

@@ -31,10 +31,10 @@ class ListColumn implements Stored {
     return this.#offsets.length - 1
   }
   get values(): ReadonlyArray<ReadonlyArray<unknown>> {
-    return this.#values ??= cut(rebase(this.#offsets), this.#entries.values)
+    return this.#values ??= cut(rebase(this.#offsets), this.entries.values)
   }
   get byteLength(): number {
-    return sizeOfOffsets(this.length) + this.#entries.byteLength
+    return sizeOfOffsets(this.length) + this.entries.byteLength
   }
   slice(from: number, to: number): ListColumn {
     return new ListColumn(this.#offsets.subarray(from, to + 1), this.#child)
@@ -42,15 +42,30 @@ class ListColumn implements Stored {
   join(all: ReadonlyArray<ListColumn>): ListColumn {
     return new ListColumn(
       joinOffsets(all.map((column) => column.#offsets)),
-      this.#child.join(all.map((column) => column.#entries))
+      this.#child.join(all.map((column) => column.entries))
     )
   }
   write(bodies: Array<Body>): void {
     bodies.push([bytesOf(rebase(this.#offsets))])
-    this.#entries.write(bodies)
+    this.entries.write(bodies)
+  }
+  /** How many entries an array has. */
+  countAt(i: number): number {
+    return this.#offsets[i + 1]! - this.#offsets[i]!
+  }
+  /** Which array each entry is in. */
+  places(): Uint32Array {
+    const places = new Uint32Array(this.entries.length)
+    let next = 0
+    for (let i = 0; i < this.length; i++) {
+      const end = next + this.countAt(i)
+      places.fill(i, next, end)
+      next = end
+    }
+    return places
   }
   /** The entries of its own arrays only. */
-  get #entries(): Stored {
+  get entries(): Stored {
     const [start, end] = [this.#offsets[0]!, this.#offsets.at(-1)!]
     return end - start === this.#child.length ? this.#child : this.#child.slice(start, end)
   }
@@ -67,9 +82,8 @@ const cut = (offsets: Uint32Array, entries: ReadonlyArray<unknown>): ReadonlyArr
  * made of it; an array of others has no column of its own.
  */
 export const listKind = (path: string, child: Kind, fewest: number): Kind | undefined => {
-  const { accepts, passes, trim } = child
+  const { accepts, check, trim } = child
   if (child.least < 1) return undefined
-  const pass = passes ?? (() => true)
   return {
     print: { kind: "list", of: child.print },
     bodies: 1 + child.bodies,
@@ -77,9 +91,11 @@ export const listKind = (path: string, child: Kind, fewest: number): Kind | unde
     sizeOf: undefined,
     tensor: undefined,
     accepts: (u) => Array.isArray(u) && u.length >= fewest && every(u, accepts),
-    passes: passes === undefined && fewest === 0 ? undefined : (u) => {
-      const entries = u as ReadonlyArray<unknown> // it fits the layout
-      return entries.length >= fewest && every(entries, pass)
+    check: check === undefined && fewest === 0 ? undefined : (column, report) => {
+      const list = column as ListColumn // of this kind
+      let places: Uint32Array | undefined
+      check?.(list.entries, (i) => report((places ??= list.places())[i]!))
+      for (let i = 0; i < list.length; i++) if (list.countAt(i) < fewest) report(i)
     },
     trim: trim && ((u) => trimEntries(u as ReadonlyArray<unknown>, trim)), // it was accepted
     gather: (values) => {

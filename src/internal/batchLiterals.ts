@@ -89,7 +89,7 @@ export const literalsKind = (path: string, unordered: ReadonlyArray<Literal>): K
     sizeOf: (length) => align(length * bytes),
     tensor: undefined,
     accepts: count === 1 ? (u) => u === literals[0] : (u) => codeOf.has(u),
-    passes: undefined,
+    check: undefined,
     trim: undefined,
     gather: (values) => {
       const codes = dtype === undefined ? undefined : cutBuffer(dtype, values.length)

@@ -18,7 +18,7 @@ class OptionColumn implements Stored {
   readonly #bits: Uint8Array
   /** Which bit is that of the first value. */
   readonly #from: number
-  readonly #child: Stored
+  readonly child: Stored
   #values: ReadonlyArray<unknown> | undefined
 
   constructor(hole: unknown, length: number, bits: Uint8Array, from: number, child: Stored) {
@@ -26,7 +26,7 @@ class OptionColumn implements Stored {
     this.length = length
     this.#bits = bits
     this.#from = from
-    this.#child = child
+    this.child = child
   }
   get column(): this {
     return this
@@ -35,12 +35,12 @@ class OptionColumn implements Stored {
     return this.#values ??= this.#spread()
   }
   get byteLength(): number {
-    return align(bytesFor(this.length)) + this.#child.byteLength
+    return align(bytesFor(this.length)) + this.child.byteLength
   }
   slice(from: number, to: number): OptionColumn {
     const start = this.#from + from
     const before = count(this.#bits, this.#from, start)
-    const child = this.#child.slice(before, before + count(this.#bits, start, this.#from + to))
+    const child = this.child.slice(before, before + count(this.#bits, start, this.#from + to))
     return new OptionColumn(this.#hole, to - from, this.#bits, start, child)
   }
   join(all: ReadonlyArray<OptionColumn>): OptionColumn {
@@ -51,11 +51,18 @@ class OptionColumn implements Stored {
       copyBits(column.#bits, column.#from, column.length, bits, at)
       at += column.length
     }
-    return new OptionColumn(this.#hole, length, bits, 0, this.#child.join(all.map((column) => column.#child)))
+    return new OptionColumn(this.#hole, length, bits, 0, this.child.join(all.map((column) => column.child)))
   }
   write(bodies: Array<Body>): void {
     bodies.push([this.#packed()])
-    this.#child.write(bodies)
+    this.child.write(bodies)
+  }
+  /** Where the values are that are there. */
+  places(): Uint32Array {
+    const places = new Uint32Array(this.child.length)
+    let next = 0
+    for (let i = 0; i < this.length; i++) if (isSet(this.#bits, this.#from + i)) places[next++] = i
+    return places
   }
   /** The bits of its own values only. */
   #packed(): Uint8Array {
@@ -67,7 +74,7 @@ class OptionColumn implements Stored {
   }
   #spread(): ReadonlyArray<unknown> {
     const values = arrayOf<unknown>(this.length)
-    const there = this.#child.values
+    const there = this.child.values
     let next = 0
     for (let i = 0; i < values.length; i++) {
       values[i] = isSet(this.#bits, this.#from + i) ? there[next++] : this.#hole
@@ -96,7 +103,7 @@ const copyBits = (bits: Uint8Array, from: number, length: number, to: Uint8Array
 /** The kind of what may be missing in one way. */
 export const optionKind = (path: string, hole: Hole, child: Kind): Kind => {
   const missing = holes[hole]
-  const { accepts, passes, trim } = child
+  const { accepts, check, trim } = child
   return {
     print: { kind: "option", none: hole, of: child.print },
     bodies: 1 + child.bodies,
@@ -104,7 +111,11 @@ export const optionKind = (path: string, hole: Hole, child: Kind): Kind => {
     sizeOf: undefined,
     tensor: undefined,
     accepts: (u) => u === missing || accepts(u),
-    passes: passes && ((u) => u === missing || passes(u)),
+    check: check && ((column, report) => {
+      const option = column as OptionColumn // of this kind
+      let places: Uint32Array | undefined
+      check(option.child, (i) => report((places ??= option.places())[i]!))
+    }),
     trim: trim && ((u) => u === missing ? u : trim(u)),
     gather: (values) => {
       const bits = bytesOf(cutBuffer("uint8", bytesFor(values.length)))

@@ -7,26 +7,27 @@ import { mark, refuse } from "./batchErrors.ts"
 import { Source, type Stored } from "./batchKind.ts"
 import { explain, type Layout } from "./batchLayout.ts"
 import { readRest } from "./batchRest.ts"
-import { passesAll } from "./batchSchemas.ts"
 import { headerBytes, magic } from "./batchWrite.ts"
 
 const defaultMaxElements = 2 ** 20
 
 /** Throws `MalformedBatch`, and what the checks of the Schema throw. */
 export const read = (layout: Layout, received: Uint8Array, limits: Limits | undefined): Chunk => {
-  const { filters, rest, shape: { fields } } = layout
+  const { passes, rest, shape: { fields } } = layout
   const invalid = limits?.invalid === "mark" ? new Map<number, string>() : undefined
   const { length, source } = readHeader(layout, received, limits)
   const columns: Array<Stored> = []
   for (let k = 0; k < fields.length; k++) {
-    const { ast, kind: { passes, read }, name } = fields[k]!
+    const { ast, kind: { check, read }, name } = fields[k]!
     const column = read(source, length)
-    if (passes !== undefined) readChecks(name, ast, passes, column.values, invalid)
+    check?.(column, (i) => refuseElement(name, ast, i, column.values[i], invalid))
     columns.push(column)
   }
   if (rest !== undefined) columns.push(readRest(rest, source, length, invalid))
-  const rows = filters.length === 0 ? undefined : rowsOf(layout, columns, length)
-  if (rows !== undefined) readChecks("", layout.ast, (u) => passesAll(filters, u, layout.ast), rows, invalid)
+  const rows = passes === undefined ? undefined : rowsOf(layout, columns, length)
+  rows?.forEach((row, i) => {
+    if (invalid?.has(i) !== true && !passes!(row)) refuseElement("", layout.ast, i, row, invalid)
+  })
   return new Batch(layout, length, rows, columns, invalid?.size === 0 ? undefined : invalid)
 }
 
@@ -72,17 +73,14 @@ const readHeader = (
   return { source: new Source(received, starts, sizes, limits?.maxStringBytes ?? Infinity), length }
 }
 
-// Runs what the layout does not prove, on what nothing is known against yet. Refuses the batch, or marks the element.
-const readChecks = (
+// Refuses the batch, or marks the element, if nothing is known against it yet.
+const refuseElement = (
   name: string,
   ast: SchemaAST.AST,
-  passes: (u: unknown) => boolean,
-  values: ReadonlyArray<unknown>,
+  i: number,
+  value: unknown,
   invalid: Map<number, string> | undefined
 ): void => {
-  for (let i = 0; i < values.length; i++) {
-    if (invalid?.has(i) === true || passes(values[i])) continue
-    if (invalid === undefined) refuse(name, `element ${i}: ${explain(ast, values[i])}`)
-    else mark(invalid, i, () => `${name === "" ? "" : `${name}: `}${explain(ast, values[i])}`)
-  }
+  if (invalid === undefined) refuse(name, `element ${i}: ${explain(ast, value)}`)
+  else if (!invalid.has(i)) mark(invalid, i, () => `${name === "" ? "" : `${name}: `}${explain(ast, value)}`)
 }

@@ -5,7 +5,7 @@ import type * as Schema from "effect/Schema"
 import * as Tensor from "../Tensor.ts"
 import { atPath, ElementInvalid } from "./batchErrors.ts"
 import { FixedColumn, ofArray, viewsOf } from "./batchFixed.ts"
-import { absent, type Kind, type Stored } from "./batchKind.ts"
+import { absent, isChecked, type Kind, type Stored } from "./batchKind.ts"
 import type { Layout } from "./batchLayout.ts"
 import type { Row } from "./batchPlaces.ts"
 import { fieldOf, RestColumn } from "./batchRest.ts"
@@ -174,7 +174,7 @@ export const columnsOfParts = (layout: Layout, parts: Parts): ReadonlyArray<Stor
     const { at, kind } = part.field
     if (kind === undefined) continue
     const column = columnOf(part, parts.length)
-    if (column === undefined || (kind.passes !== undefined && !column.values.every(kind.passes))) return undefined
+    if (column === undefined || !isChecked(kind, column)) return undefined
     columns[at] = column
   }
   if (rest === undefined) return columns

@@ -7,33 +7,33 @@ class StructColumn implements Stored {
   readonly _tag = "Values"
   readonly length: number
   readonly #shape: Shape
-  readonly #columns: ReadonlyArray<Stored>
+  readonly columns: ReadonlyArray<Stored>
   #values: ReadonlyArray<unknown> | undefined
 
   constructor(shape: Shape, length: number, columns: ReadonlyArray<Stored>) {
     this.#shape = shape
     this.length = length
-    this.#columns = columns
+    this.columns = columns
   }
   get column(): this {
     return this
   }
   get values(): ReadonlyArray<unknown> {
-    return this.#values ??= this.#shape.make(this.#columns.map(({ values }) => values), this.length)
+    return this.#values ??= this.#shape.make(this.columns.map(({ values }) => values), this.length)
   }
   get byteLength(): number {
-    return this.#columns.reduce((sum, column) => sum + column.byteLength, 0)
+    return this.columns.reduce((sum, column) => sum + column.byteLength, 0)
   }
   slice(from: number, to: number): StructColumn {
-    return new StructColumn(this.#shape, to - from, this.#columns.map((column) => column.slice(from, to)))
+    return new StructColumn(this.#shape, to - from, this.columns.map((column) => column.slice(from, to)))
   }
   join(all: ReadonlyArray<StructColumn>): StructColumn {
     const length = all.reduce((sum, column) => sum + column.length, 0)
-    const columns = this.#columns.map((column, k) => column.join(all.map((other) => other.#columns[k]!)))
+    const columns = this.columns.map((column, k) => column.join(all.map((other) => other.columns[k]!)))
     return new StructColumn(this.#shape, length, columns)
   }
   write(bodies: Array<Body>): void {
-    for (const column of this.#columns) column.write(bodies)
+    for (const column of this.columns) column.write(bodies)
   }
 }
 
@@ -41,12 +41,7 @@ class StructColumn implements Stored {
 export const structKind = (path: string, unordered: ReadonlyArray<Field>, names: ReadonlyArray<string>): Kind => {
   const shape = shapeOf(unordered)
   const { fields } = shape
-  const checked = fields.filter(({ kind }) => kind.passes !== undefined)
-  const passes = (u: unknown) =>
-    checked.every(({ isOptional, kind, name }) => {
-      const row = u as { readonly [name: string]: unknown } // it fits the layout
-      return isOptional && !(name in row) || kind.passes!(row[name])
-    })
+  const hasChecks = fields.some(({ kind }) => kind.check !== undefined)
   return {
     print: { kind: "struct", columns: fields.map(({ kind, name }) => ({ name, ...kind.print })) },
     bodies: fields.reduce((sum, { kind }) => sum + kind.bodies, 0),
@@ -54,7 +49,12 @@ export const structKind = (path: string, unordered: ReadonlyArray<Field>, names:
     sizeOf: undefined,
     tensor: undefined,
     accepts: (u) => Predicate.isObject(u) && shape.accepts(u),
-    passes: checked.length === 0 ? undefined : passes,
+    check: hasChecks
+      ? (column, report) => {
+        const { columns } = column as StructColumn // of this kind
+        fields.forEach(({ kind }, k) => kind.check?.(columns[k]!, report))
+      }
+      : undefined,
     trim: trimmer(fields, names),
     gather: (values) => {
       for (const value of values) if (!Predicate.isObject(value)) return misfit(path, "expected an object")

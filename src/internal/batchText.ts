@@ -253,7 +253,7 @@ export const textKind = (
     sizeOf: width === 0 ? () => sizeOfOffsets(0) : undefined,
     tensor,
     accepts: matches,
-    passes: undefined,
+    check: undefined,
     trim: undefined,
     gather: (values) => {
       if (isScalar) return write(entries, values.length, values, refuseAt)
