@@ -36,6 +36,7 @@ import * as Overflow from "../internal/overflow.ts"
 import { randomId } from "../internal/randomId.ts"
 import { received } from "../internal/received.ts"
 import * as Resuming from "../internal/resuming.ts"
+import { reader } from "../internal/slots.ts"
 import { prefixOf } from "../internal/storeKeys.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { Acknowledge, DeliveryMode, RemoteDevices } from "../RemoteDevices.ts"
@@ -307,17 +308,17 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       onEnd: resuming.finish
     })
 
-    const offer = (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) =>
-      admit(elements.map((element) => ({ ordinal: -1, attempt: 1, element })), (count) => {
+    const offer = (slots: ReadonlyArray<Slot<A>>, onAdmit: (count: number) => void) =>
+      admit(slots, (count) => {
         onAdmit(count)
         books.changedUnsafe()
       })
 
     const add = <Given, E, R>(
       source: Source<Given, E, R>,
-      read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid>,
+      read: (given: Given) => Result.Result<ReadonlyArray<Slot<A>>, ElementInvalid>,
       concurrency: number,
-      readAll?: (given: ReadonlyArray<Given>) => ReadonlyArray<A> | undefined
+      readAll?: (given: ReadonlyArray<Given>) => ReadonlyArray<Slot<A>> | undefined
     ): Effect.Effect<void, FeedError, R> =>
       Effect.contextWith((context: Context.Context<R>) =>
         Effect.suspend(() => {
@@ -341,26 +342,12 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         })
       )
 
-    const readElement = (given: A): Result.Result<ReadonlyArray<A>, ElementInvalid> =>
-      Result.map(validate(given), (element) => [element])
-
-    const readElements = (given: ReadonlyArray<A>): ReadonlyArray<A> | undefined => {
-      if (feed.validate === "edges") return given
-      const elements: Array<A> = []
-      for (const one of given) {
-        const element = feed.codec.validate(one)
-        if (Result.isFailure(element)) return undefined
-        elements.push(element.success)
-      }
-      return elements
-    }
+    const read = reader(feed.codec, feed.validate)
 
     const addElements = <E, R>(source: ElementSource<A, E, R>, concurrency: number) =>
       ResumableSource.isResumableSource(source)
         ? resuming.add(source)
-        : add(source, readElement, concurrency, readElements)
-
-    const readBatch = (given: Stacked<S>) => feed.codec.unstack(given)
+        : add(source, read.element, concurrency, read.elements)
 
     const putBack = (slots: ReadonlyArray<Slot<A>>) =>
       Effect.sync(() => {
@@ -401,7 +388,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       setMany: <Src extends Source<Stacked<S>, unknown, unknown>>(
         source: Src,
         o?: { readonly concurrency?: number | undefined }
-      ) => Effect.as(add(source, readBatch, o?.concurrency ?? 1), feeder),
+      ) => Effect.as(add(source, read.batch, o?.concurrency ?? 1), feeder),
       addRemoteDevice: devices.add,
       addRemoteDevices: devices.addAll,
       addRemoteReplicas: devices.addReplicas,
