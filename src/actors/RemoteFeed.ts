@@ -185,7 +185,6 @@ export const make = <A>(options: {
   /** How many elements of the session are settled. */
   const settled = () => state.base + state.resolved.size
 
-  const credit = () => FeedSession.credit(state, window.size())
 
   // --- one link ------------------------------------------------------------------------------------------------------
 
@@ -247,7 +246,7 @@ export const make = <A>(options: {
         // Before it looks: what changes while it does must not be missed.
         free.closeUnsafe()
         mayFindEnd = true
-        const { elements, largest } = credit()
+        const { elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
         const room = Math.min(elements, likely) - gathered.length
         if (room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
@@ -277,14 +276,13 @@ export const make = <A>(options: {
     if (count === 0) return
     owner.pushedUnsafe(count)
     window.sent(state.sent + count, owner.now())
-    ;(globalThis as any).zz ??= []
-    ;(globalThis as any).zz.push([count, window.size(), credit().elements])
     apply({ _tag: "Push", items, chunk })
   }
 
   /** How many of the items may be sent in one frame now, and these as the chunk that was measured. */
   const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): Fitting<A> => {
-    const { bytes, elements, largest } = credit()
+    // What was taken within the window is not put back because that became smaller.
+    const { bytes, elements, largest } = FeedSession.credit(state, Infinity)
     let count = Math.min(items.length, elements)
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)

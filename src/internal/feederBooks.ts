@@ -170,7 +170,7 @@ export const make = <A>(options: {
     const putBackUnsafe = (items: ReadonlyArray<FeedSession.Item<A>>) => {
       inHand -= items.length
       returned += items.length
-      queue.restoreUnsafe(items.map((item) => ({ ...item, element: item.element })))
+      queue.restoreUnsafe(items)
       hasReturned = true
     }
 
