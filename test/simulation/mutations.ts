@@ -72,12 +72,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
-    name: "the queue admits one more than its capacity",
-    law: 1,
-    within: 500,
-    edits: [[queue, "=> store.capacity - stored.length", "=> store.capacity + 1 - stored.length"]]
-  },
-  {
     name: "what comes back goes to the back",
     law: 2,
     within: 500,
@@ -221,7 +215,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device counts its lease from what it receives",
     law: 4,
-    from: 11000,
+    from: 21000,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
     edits: [[
@@ -349,7 +343,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     law: 6,
     within: 5000,
     where: (plan) => plan.concurrency > 1 && plan.faults > 4,
-    edits: [[lines, "        remove(line, place)\n        lineChanged(line)", "        remove(line, place)"]]
+    edits: [[lines, "      collecting = need\n    }\n    changed()", "      collecting = need\n    }"]]
   },
   {
     name: "a report that is due wakes nobody",
@@ -500,6 +494,13 @@ export const mutations: ReadonlyArray<Mutation> = [
 
 /** Bugs that no law, or only few histories, can tell from none. */
 export const missed: ReadonlyArray<Mutation> = [
+  {
+    // A feeder's queue is in no frame and no account of its own; the model of the queue finds this one.
+    name: "the queue admits one more than its capacity",
+    law: 1,
+    within: 500,
+    edits: [[queue, "store.capacity = capacity + need - 1", "store.capacity = capacity + need"]]
+  },
   {
     name: "each feeder is given room as if it were alone",
     law: 1,
