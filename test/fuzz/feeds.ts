@@ -48,5 +48,28 @@ export const feeds: ReadonlyArray<FuzzFeed> = [
   ),
   feed("json", Schema.Union([Schema.Struct({ b: Schema.Boolean }), Schema.Struct({ a: Schema.String })]), 1),
   feed("ordered", Low.check(Schema.makeFilter(({ high, low }) => low <= high, { expected: "low up to high" })), 16),
-  feed("whole", Schema.String, 4)
+  feed("whole", Schema.String, 4),
+  feed(
+    "kinds",
+    Schema.Struct({
+      big: Schema.BigInt,
+      data: Schema.Uint8Array,
+      kind: Schema.Literals(["a", "b", 3]),
+      tag: Schema.tag("kinds"),
+      note: Schema.optional(Schema.NullOr(Schema.String)),
+      score: Schema.NullOr(Schema.Number.check(Schema.isGreaterThan(0))),
+      inner: Schema.Struct({ id: Schema.Int, at: Schema.optionalKey(Tensor.int16([2])) }),
+      items: Schema.Array(Schema.Struct({ tags: Schema.NonEmptyArray(Schema.String), ok: Schema.Boolean }))
+    }),
+    25
+  ),
+  feed("lists", Schema.Array(Schema.Array(Schema.String)), 4),
+  feed(
+    "options",
+    Schema.Struct({
+      a: Schema.optionalKey(Schema.Array(Schema.Int)),
+      b: Schema.NullishOr(Schema.Enum({ X: 0, Y: "y" }))
+    }),
+    0
+  )
 ]

@@ -16,6 +16,7 @@ import { chance } from "../chance.ts"
 import { freePort } from "../fixtures/processes.ts"
 import { feeds } from "./feeds.ts"
 import { mutate } from "./mutate.ts"
+import { targetOf } from "./targets.ts"
 
 const honest = Feed.make("honest", { element: Schema.Int, capacity: 64 })
 const strange = Feed.make("pixels", { element: feeds[0]!.schema, capacity: 32, acknowledge: "accepted" })
@@ -110,7 +111,7 @@ export const attack = (options: {
       Effect.provide(SocketDevices.layer({ [device]: `tcp://127.0.0.1:${port}` })),
       Effect.forkScoped({ startImmediately: true })
     )
-    const streams = options.corpus.filter((input) => input[0]! % 11 === 1)
+    const streams = options.corpus.filter((input) => targetOf(input) === 1)
     const makeStream = (i: number): Uint8Array => {
       const hello = helloOf(`stranger-${i % 50}`)
       const rest = mutate(random.pick(streams), random.pick(options.corpus), random).subarray(1)

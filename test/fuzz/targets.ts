@@ -14,8 +14,11 @@ const targets: ReadonlyArray<(bytes: Uint8Array) => number> = [
   (bytes) => playFeeder(bytes, "accepted")
 ]
 
+/** Which of the targets an input is for. */
+export const targetOf = (input: Uint8Array): number => (input[0] ?? 0) % targets.length
+
 /** Runs an input. Throws at a finding. */
-export const run = (input: Uint8Array): number => targets[(input[0] ?? 0) % targets.length]!(input.subarray(1))
+export const run = (input: Uint8Array): number => targets[targetOf(input)]!(input.subarray(1))
 
 /** Whether its bytes are frames, and not decisions. */
-export const isStream = (input: Uint8Array): boolean => (input[0] ?? 0) % targets.length < streams.length
+export const isStream = (input: Uint8Array): boolean => targetOf(input) < streams.length
