@@ -30,6 +30,19 @@ export interface Here {
 const property = (value: unknown, name: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
 
+let isTaken = false
+
+/** The wire of this worker can be connected once. */
+export const take: Effect.Effect<Here, NotAWorker> = Effect.flatMap(
+  Effect.suspend(() => here),
+  (place) =>
+    Effect.suspend(() => {
+      if (isTaken) return new NotAWorker({ issue: "this worker has hosted its feeds before, and its wire is closed" })
+      isTaken = true
+      return Effect.succeed(place)
+    })
+)
+
 /** Where this program is a worker, if `WorkerDevices.layer` has started it. */
 export const here: Effect.Effect<Here, NotAWorker> = Effect.suspend((): Effect.Effect<Here, NotAWorker> => {
   const data = property(workerData, deviceData)
@@ -49,10 +62,8 @@ export const here: Effect.Effect<Here, NotAWorker> = Effect.suspend((): Effect.E
   })
 })
 
-let isConnected = false
-
 /** The links of this worker, and what it is told. */
-export interface WorkerHost extends Here {
+export interface WorkerHost {
   readonly links: DeviceLinks["Service"]
   /** Says that its feeds are hosted now. */
   readonly ready: Effect.Effect<void>
@@ -62,18 +73,13 @@ export interface WorkerHost extends Here {
 
 const isWord = Schema.is(ToWorker)
 
-/** Connects the wire, once in the life of a worker, until the scope closes. */
-export const connect = (options: {
+/** Connects the wire of a worker until the scope closes. */
+export const connect = (place: Here, options: {
   readonly feeds: ReadonlyArray<Any>
   readonly elements: number
   readonly stringBytes: number
-}): Effect.Effect<WorkerHost, NotAWorker, Scope.Scope> =>
+}): Effect.Effect<WorkerHost, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const place = yield* here
-    if (isConnected) {
-      return yield* new NotAWorker({ issue: "this worker has hosted its feeds before, and its wire is closed" })
-    }
-    isConnected = true
     const feeds = new Map(options.feeds.map((feed) => [feed.name, feed.info]))
     const accepted = yield* Queue.unbounded<Pipe>()
     const told = Deferred.makeUnsafe<number>()
@@ -116,7 +122,6 @@ export const connect = (options: {
       return { send, receive }
     }
     return {
-      ...place,
       links: {
         accept: Effect.map(
           Effect.acquireRelease(Queue.take(accepted), (pipe) => Effect.sync(pipe.closeUnsafe), { interruptible: true }),

@@ -230,11 +230,13 @@ export const make = (options: Start, care: Care): Effect.Effect<Place> =>
           ),
           (pipe) => ({
             pipe,
-            lost: Effect.suspend(() =>
-              Deferred.isDoneUnsafe(closed)
-                ? Effect.timeoutOption(Deferred.await(ended), endTime)
-                : Effect.succeed(Option.none<Ended>())
-            ).pipe(
+            // The ports of a thread that ends close in no order.
+            lost: Effect.timeoutOption(Deferred.await(closed), "20 millis").pipe(
+              Effect.flatMap((isClosed) =>
+                Option.isSome(isClosed)
+                  ? Effect.timeoutOption(Deferred.await(ended), endTime)
+                  : Effect.succeedNone
+              ),
               Effect.map(Option.match({
                 onSome: ({ error }) => lost(error),
                 onNone: () =>

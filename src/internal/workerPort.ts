@@ -74,7 +74,9 @@ export const wireOf = (port: MessagePort, listener: Listener): Wire => {
     openUnsafe: () => {
       const { port1, port2 } = new MessageChannel()
       port.postMessage(port2, [port2])
-      return add(port1)
+      const pipe = add(port1)
+      if (isClosed) pipe.closeUnsafe()
+      return pipe
     },
     closeUnsafe: () => port.close()
   }

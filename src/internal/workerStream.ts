@@ -82,7 +82,8 @@ export const wireOf = (socket: Net.Socket, listener: Listener): Wire => {
   const say = (word: unknown): void => void write(0, [Buffer.from(JSON.stringify(word))])
   const add = (link: number): Pipe => {
     const inbox = makeInbox()
-    inboxes.set(link, inbox)
+    if (socket.destroyed) inbox.endUnsafe()
+    else inboxes.set(link, inbox)
     return {
       write: (parts) => Effect.suspend(() => !inboxes.has(link) || write(link, parts) ? Effect.void : drained),
       read: inbox.read,

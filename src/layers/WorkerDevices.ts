@@ -232,9 +232,20 @@ export const device: Effect.Effect<string, NotAWorker> = Effect.map(WorkerHost.h
 export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
   options: HostOptions<Feeds>
 ): Layer.Layer<HostsOf<Feeds>, NotAWorker | Device.FeedNameTaken> =>
+  Layer.unwrap(Effect.map(WorkerHost.take, (place) => layerHostAt(place, options)))
+
+/**
+ * Hosts feeds at the end of a wire.
+ *
+ * @internal
+ */
+export const layerHostAt = <const Feeds extends ReadonlyArray<Any>>(
+  place: WorkerHost.Here,
+  options: HostOptions<Feeds>
+): Layer.Layer<HostsOf<Feeds>, Device.FeedNameTaken> =>
   Layer.effectContext(Effect.gen(function*() {
     const { limits = {} } = options
-    const worker = yield* WorkerHost.connect({
+    const worker = yield* WorkerHost.connect(place, {
       feeds: options.feeds,
       elements: limits.elements ?? 1024 * 1024,
       stringBytes: limits.stringBytes ?? 16 * 1024 * 1024
@@ -242,14 +253,14 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
     const [device, hosts] = yield* Effect.provideService(
       Device.make({
         ...options,
-        device: worker.device,
+        device: place.device,
         limits: { ...limits, frameBytes: limits.frameBytes ?? frameBytes }
       }),
       DeviceLinks,
       worker.links
     )
     yield* Effect.forkScoped(Effect.flatMap(worker.leave, (millis) => device.leave(millis)))
-    if (worker.kind === "process") {
+    if (place.kind === "process") {
       yield* onSigterm({ gently: device.leave(options.gracePeriod ?? "30 seconds"), atOnce: device.abandon })
     }
     yield* worker.ready
