@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
-import { pathToFileURL } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import * as Device from "../actors/Device.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
 import * as FailureTolerator from "../FailureTolerator.ts"
@@ -98,7 +98,8 @@ export class Workers extends Context.Service<Workers, {
 const check = (options: Options): Effect.Effect<URL, WorkerInvalid> =>
   Effect.suspend(() => {
     const { count, memoryLimit, worker } = options
-    const issue = (issue: string) => Effect.fail(new WorkerInvalid({ worker: String(worker), issue }))
+    const name = worker instanceof URL && worker.protocol === "file:" ? fileURLToPath(worker) : String(worker)
+    const issue = (issue: string) => Effect.fail(new WorkerInvalid({ worker: name, issue }))
     const url = typeof worker === "string" && !worker.startsWith("file:") ? pathToFileURL(worker) : new URL(worker)
     if (!Number.isSafeInteger(count) || count < 1) return issue(`\`count\` must be a positive integer, and is ${count}`)
     if (memoryLimit !== undefined && !(memoryLimit > 0)) {
