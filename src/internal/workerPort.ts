@@ -3,7 +3,7 @@
  * is transferred.
  */
 import * as Effect from "effect/Effect"
-import { MessageChannel, MessagePort } from "node:worker_threads"
+import { MessageChannel, MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import type { Listener, Pipe, Wire } from "./workerWire.ts"
 import { makeInbox } from "./workerWire.ts"
 
@@ -49,8 +49,14 @@ const pipeOf = (port: MessagePort, closed: () => void): Pipe => {
   }
 }
 
+/** The wire over a port. */
+export interface PortWire extends Wire {
+  /** Hears what has come and waits its turn. */
+  readonly hearUnsafe: () => void
+}
+
 /** The wire over a port, at either end. */
-export const wireOf = (port: MessagePort, listener: Listener): Wire => {
+export const wireOf = (port: MessagePort, listener: Listener): PortWire => {
   const pipes = new Set<Pipe>()
   const add = (port: MessagePort): Pipe => {
     const pipe = pipeOf(port, () => pipes.delete(pipe))
@@ -64,10 +70,11 @@ export const wireOf = (port: MessagePort, listener: Listener): Wire => {
     for (const pipe of pipes) pipe.closeUnsafe()
     listener.closed()
   }
-  port.on("message", (message: unknown) => {
+  const hear = (message: unknown) => {
     if (message instanceof MessagePort) listener.opened(add(message))
     else listener.said(message)
-  })
+  }
+  port.on("message", hear)
   port.on("close", closed)
   return {
     say: (word) => port.postMessage(word),
@@ -77,6 +84,11 @@ export const wireOf = (port: MessagePort, listener: Listener): Wire => {
       const pipe = add(port1)
       if (isClosed) pipe.closeUnsafe()
       return pipe
+    },
+    hearUnsafe: () => {
+      for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+        hear(next.message)
+      }
     },
     closeUnsafe: () => port.close()
   }

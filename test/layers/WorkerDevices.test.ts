@@ -165,6 +165,16 @@ for (const kind of ["thread", "process"] as const) {
         assert.include(last?.message, "ended with an error that nothing caught: RangeError: nobody catches this")
       }))
 
+    if (kind === "process") {
+      it.live("so does one that is killed, whose signal is named", () =>
+        Effect.gen(function*() {
+          const { again, fatal, last } = yield* crash(fault.kill)
+          inTime({ again, fatal })
+          assert.deepInclude(last, { how: "exit", signal: "SIGKILL" })
+          assert.include(last?.message, "was ended by SIGKILL")
+        }))
+    }
+
     it.live("so does one that needs more memory than it may have", () =>
       Effect.gen(function*() {
         const { last } = yield* crash(fault.memory, { memoryLimit: 48 })
