@@ -153,6 +153,19 @@ for (const [name, make] of [["a port", ports], ["a stream", streams]] as const) 
         assert.deepStrictEqual([...yield* far.read], [7])
       }))
 
+    it.live("what was sent before the end of the wire is read", () =>
+      Effect.gen(function*() {
+        const { far, near, opened } = yield* make
+        const pipe = near.openUnsafe()
+        yield* until("the link was opened", () => opened.length === 1)
+        yield* Effect.forEach(opened, (one) => one.write([Uint8Array.of(1), Uint8Array.of(2)]))
+        yield* Effect.forEach(opened, (one) => one.write([new Uint8Array(50_000)]))
+        far.closeUnsafe()
+        assert.deepStrictEqual([...yield* pipe.read], [1, 2])
+        assert.strictEqual((yield* pipe.read).length, 50_000)
+        assert.strictEqual((yield* Effect.flip(pipe.read))._tag, "Done")
+      }))
+
     it.live("words pass, and the end of the wire ends its links", () =>
       Effect.gen(function*() {
         const { closed, far, near, opened, said } = yield* make
