@@ -109,7 +109,8 @@ const startProcess = (options: Start, listener: Listener, ended: Ended): Started
     const exit = { ...(code === null ? {} : { code }), ...(signal === null ? {} : { signal }) }
     const tell = () => {
       child.stderr?.destroy()
-      if (/heap out of memory|Allocation failed/.test(said)) return ended({ how: "memory", ...exit })
+      const isAborted = signal === "SIGABRT" || code === 134
+      if (isAborted && /heap out of memory|Allocation failed/.test(said)) return ended({ how: "memory", ...exit })
       const cause = code === 1 ? errorOf(said) : undefined
       ended(cause === undefined ? { how: "exit", ...exit } : { how: "error", ...exit, cause })
     }
