@@ -265,7 +265,7 @@ for (const kind of ["thread", "process"] as const) {
         }).pipe(
           // It has something to do at its end, for longer than it may be blocked before.
           Effect.provide(
-            layer(kind, log.file, { count: 1, settings: { linger: 3500 }, unresponsiveAfter: "3 seconds" })
+            layer(kind, log.file, { count: 1, settings: { linger: 2000 }, unresponsiveAfter: "1500 millis" })
           )
         )
         assert.strictEqual(log.handed().length, 20)
