@@ -316,7 +316,8 @@ describe("WorkerDevices", () => {
       )
       yield* until(
         "both workers were fed, and one of them was blocked",
-        () => new Set(log.handed().map(({ pid }) => pid)).size === 2 && log.handed().some(({ n }) => n === fault.block)
+        () => new Set(log.handed().map(({ pid }) => pid)).size === 2 && log.handed().some(({ n }) => n === fault.block),
+        25_000
       )
       const pids = [...new Set(log.handed().map(({ pid }) => pid))]
       assert.deepStrictEqual(pids.map(alive), [true, true])
