@@ -226,7 +226,8 @@ export const make = (options: {
       if (report.above.some(({ result }) => result._tag !== "Done")) say({ _tag: "Ping", heard: report.report })
     }
     if (report.collecting === true || known?.collecting === true) dirty()
-    if (report.ended && !isLeaving && !ended) {
+    // What was accepted here and not handed out is the broker's still.
+    if (report.ended && report.delivered === sent && !isLeaving && !ended) {
       ended = true
       dirty()
     }

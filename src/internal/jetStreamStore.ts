@@ -354,7 +354,7 @@ export const make = (options: {
 
   const headersOf = (id: string) =>
     client.headers({
-      "Nats-Msg-Id": `${token(feeder)}#${hello?.incarnation}.${hello?.session}/${id}`,
+      "Nats-Msg-Id": `${token(feeder)}#${hello?.incarnation}/${token(device)}#${hello?.session}/${id}`,
       "Feeder-Session": `${hello?.incarnation}.${hello?.session}`
     })
 

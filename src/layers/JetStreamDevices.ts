@@ -57,6 +57,9 @@ export interface Options extends Broker {
   readonly away?: Duration.Input | undefined
 }
 
+/** How long a link that is to be opened waits for a consumer. */
+const patience = "1 second"
+
 /** How long a link waits for its Hello. */
 const handshake = "3 seconds"
 
@@ -129,15 +132,16 @@ export const layer = (options: Options = {}): Layer.Layer<RemoteDevices, Package
           const lost = (why: string) => new DeviceLost({ device, fate: "unknown", cause: new Error(why) })
           const view = yield* viewOf(device)
           yield* view.ready
+          const isAway = () => {
+            const since = view.awaySince()
+            const isProcessed = view.host()?.feeds[feed.name]?.acknowledge === "processed"
+            return isProcessed && since !== undefined && client.now() - since >= awayMillis
+          }
+          yield* Effect.timeoutOption(view.until(() => view.host() !== undefined && !isAway()), patience)
           const host = view.host()
           if (host === undefined) return yield* lost("no consumer has hosted it at this broker yet")
           const refused = Stores.refusal(host, feed)
           if (refused !== undefined) return yield* new FeedRefused({ device, ...refused })
-          const isProcessed = host.feeds[feed.name]?.acknowledge === "processed"
-          const isAway = () => {
-            const since = view.awaySince()
-            return isProcessed && since !== undefined && client.now() - since >= awayMillis
-          }
           const away = () => lost("its consumer is away")
           if (isAway()) return yield* away()
           const link = Stores.makeLink()
