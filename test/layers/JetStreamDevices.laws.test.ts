@@ -23,9 +23,16 @@ FeedingLaws.suite("JetStreamDevices", it, {
     Layer.provideMerge(Prefix.layer)
   ),
   host: (device) =>
-    Layer.unwrap(Effect.map(Prefix, (prefix) =>
-      JetStreamDevices.layerHost({ connection, prefix, feeds: FeedingLaws.feeds, device, stream: { storage: "memory" } })
-    )).pipe(Layer.provide(quiet)),
+    Layer.unwrap(
+      Effect.map(Prefix, (prefix) =>
+        JetStreamDevices.layerHost({
+          connection,
+          prefix,
+          feeds: FeedingLaws.feeds,
+          device,
+          stream: { storage: "memory" }
+        }))
+    ).pipe(Layer.provide(quiet)),
   // What is stored for a device outlives its process.
   claims: { gone: false }
 })
