@@ -57,6 +57,9 @@ export class BrokerFailed extends Schema.Error<BrokerFailed>(`${TypeId}/BrokerFa
 /** How the broker is reached: the options of `connect` of `@nats-io/transport-node`, as they are. */
 export type Connection = NodeConnectionOptions
 
+/** A request that a server which has just started loses is missed after two heartbeats, and made again. */
+export const reading = { expires: 5000, idle_heartbeat: 500 }
+
 /** A message that is published until it is stored. */
 export interface Publication {
   readonly subject: string
@@ -262,6 +265,7 @@ export const connect = (
         const messages = yield* Effect.acquireRelease(
           ask(() =>
             consumer.consume({
+              ...reading,
               max_messages: 1000,
               callback: (message) => {
                 onValue(message)

@@ -14,7 +14,7 @@ import * as Frames from "./frames.ts"
 import type { Claimed } from "./jetStreamClaim.ts"
 import * as Claims from "./jetStreamClaim.ts"
 import type { Client } from "./jetStreamClient.ts"
-import { ask, BrokerFailed, codeOf, codes, ensureStream } from "./jetStreamClient.ts"
+import { ask, BrokerFailed, codeOf, codes, ensureStream, reading } from "./jetStreamClient.ts"
 import type { LocalLink, Pipe } from "./jetStreamPipe.ts"
 import * as Pipes from "./jetStreamPipe.ts"
 import type { Names, Told } from "./jetStreamRecords.ts"
@@ -200,7 +200,7 @@ export const open = (
         )
         const consumer = yield* ask(() => client.js.consumers.get(name, durable))
         const messages = yield* Effect.acquireRelease(
-          ask(() => consumer.consume({ max_messages: readAhead })),
+          ask(() => consumer.consume({ ...reading, max_messages: readAhead })),
           (messages) => Effect.ignore(Effect.timeout(ask(() => messages.close()), "1 second"))
         )
         const iterator = messages[Symbol.asyncIterator]()
