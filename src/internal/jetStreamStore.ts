@@ -8,31 +8,11 @@ import * as Schedule from "effect/Schedule"
 import type { Batch, DeviceFrame, FeederFrame, FeedInfo, Hello, Progress, RefusedReason } from "../RemoteDevices.ts"
 import { DeviceLost, versions } from "../RemoteDevices.ts"
 import { differences } from "./fingerprint.ts"
-import * as Frames from "./frames.ts"
 import type { Client } from "./jetStreamClient.ts"
-import { partOf } from "./jetStreamParts.ts"
+import * as Outbox from "./jetStreamOutbox.ts"
 import type { Fence, HostRecord, Names, Told } from "./jetStreamRecords.ts"
-import { isLater, token, write } from "./jetStreamRecords.ts"
+import { isLater, write } from "./jetStreamRecords.ts"
 import type { View } from "./jetStreamView.ts"
-
-/** What is being stored: sequences `first` to `last`. */
-interface Stored {
-  readonly first: number
-  readonly last: number
-  readonly bytes: number
-  isStored: boolean
-}
-
-/** What was stored and is not handed out yet counts against the bytes. */
-interface Parcel {
-  readonly last: number
-  readonly count: number
-  readonly elementBytes: number
-}
-
-/** Most that is on its way to the broker: messages and bytes. A sender waits beyond that. */
-const mostOnWay = 128
-const mostBytesOnWay = 8 * 1024 * 1024
 
 /** What a message may take beside the columns of its batch. */
 const headBytes = 64 * 1024
@@ -45,8 +25,8 @@ export interface Store {
   readonly send: (frame: Exclude<FeederFrame, Hello>, link: StoreLink) => Effect.Effect<void, DeviceLost>
   /** The link was closed. */
   readonly unlinkUnsafe: (link: StoreLink) => void
-  /** Fences a session that was left for half of its lease. */
-  readonly lapse: Effect.Effect<void>
+  /** Fences a session that was left for half of its lease, if it was. */
+  readonly lapse: () => Effect.Effect<void> | undefined
   readonly changedUnsafe: () => void
   /** Whether it waits for the end. */
   readonly isEnding: () => boolean
@@ -108,21 +88,18 @@ export const make = (options: {
   const subject = names.fed(feed.name, device, feeder)
   const fenceSubject = names.fence(device, feed.name, feeder)
   const toldSubject = names.told(device, feed.name, feeder)
-  const free = Latch.makeUnsafe(true)
 
   let hello: Hello | undefined
   let link: StoreLink | undefined
   let leftAt: number | undefined
+  let outbox: Outbox.Outbox | undefined
+  /** The session was left and is over; and no process hands out anything of it any more. */
+  let isOver = false
   let isFenced = false
-  /** Up to which sequence all is published, stored, and known by the feeder to be stored. */
-  let sent = 0
-  let accepted = 0
+  /** The last fence that was written when a feeder said Hello. */
+  let begun: Fence | undefined
+  /** Up to which sequence the feeder was told that all is stored. */
   let reported = 0
-  let onWay: Array<Stored> = []
-  let bytesOnWay = 0
-  let parcels: Array<Parcel> = []
-  let acceptedBytes = 0
-  let deliveredBytes = 0
   let delivered = 0
   let deliveredAt = 0
   let settled = 0
@@ -152,32 +129,29 @@ export const make = (options: {
   const keptLeft = (record: Told | undefined): number =>
     kept.reduce((sum, [session, to]) => sum + Math.max(0, to - ofSession(record, session)), 0)
 
-  const unsettled = (): number => hello?.acknowledge === "processed" ? sent - settled : sent - reported
+  /** How much the feeder may take back. */
+  const unsettled = (): number =>
+    outbox === undefined ? 0 : outbox.sent() - (hello?.acknowledge === "processed" ? settled : reported)
 
-  const report = (): DeviceFrame => ({ _tag: "Progress", progress: progress() })
-
-  const progress = (): Progress => {
+  const progress = (outbox: Outbox.Outbox): Progress => {
     const hosted = view.host()?.feeds[feed.name]
     const record = told()
     const session = hello?.session ?? 0
     const mine = record?.session === session ? record : undefined
     // The consumer may have it before the broker's answer has come.
-    accepted = Math.max(accepted, Math.min(sent, ofSession(record, session)))
+    outbox.acceptUnsafe(ofSession(record, session))
+    const accepted = outbox.accepted()
     const now = Math.max(delivered, Math.min(accepted, ofSession(record, session)))
     const left = keptLeft(record)
     if (now > delivered || left < carried) deliveredAt = client.now()
     delivered = now
     carried = Math.min(carried, left)
-    while (parcels[0] !== undefined && parcels[0].last <= delivered) {
-      const { count, elementBytes } = parcels.shift()!
-      deliveredBytes += count * elementBytes
-    }
     const isProcessed = hello?.acknowledge === "processed"
-    const above = isProcessed ? mine?.above ?? [] : []
-    const known = above.filter(({ from, count }) => from + count - 1 <= accepted)
     settled = isProcessed ? Math.max(settled, Math.min(mine?.settled ?? 0, delivered)) : 0
+    const above = (isProcessed ? mine?.above ?? [] : [])
+      .filter(({ count, from }) => from > settled && from + count - 1 <= accepted)
     number++
-    if (mine !== undefined && known.some(({ result }) => result._tag !== "Done")) {
+    if (mine !== undefined && above.some(({ result }) => result._tag !== "Done")) {
       telling = [...telling.slice(-63), { report: number, told: mine.number }]
     }
     const capacity = hosted?.capacity ?? 1
@@ -186,7 +160,7 @@ export const make = (options: {
     creditTo = Math.max(creditTo, isCollecting ? collectedTo + capacity : delivered + Math.max(0, capacity - carried))
     creditBytesTo = Math.max(
       creditBytesTo,
-      (isCollecting ? acceptedBytes : deliveredBytes) + (hosted?.windowBytes ?? 0)
+      (isCollecting ? outbox.acceptedBytes() : outbox.deliveredBytes(delivered)) + (hosted?.windowBytes ?? 0)
     )
     reported = accepted
     return {
@@ -195,17 +169,16 @@ export const make = (options: {
       delivered,
       carried,
       settled,
-      above: known,
+      above,
       creditTo,
       creditBytesTo,
       ...(isCollecting ? { collecting: true } : {}),
-      ended: hasEnded(mine)
+      ended: isEndStored && accepted >= last && hasEnded(accepted, mine)
     }
   }
 
   /** An `accepted` feed has ended once all is stored. While a consumer takes it, it is waited for, each time for a lease. */
-  const hasEnded = (mine: Told | undefined): boolean => {
-    if (!isEndStored || accepted < last) return false
+  const hasEnded = (accepted: number, mine: Told | undefined): boolean => {
     if (hello?.acknowledge === "processed") {
       return settled + (mine?.above.reduce((sum, { count }) => sum + count, 0) ?? 0) >= last
     }
@@ -214,11 +187,18 @@ export const make = (options: {
   }
 
   const changedUnsafe = () => {
-    free.openUnsafe()
-    if (link === undefined || link.report !== undefined) return
-    link.report = report
+    const from = outbox
+    if (link === undefined || from === undefined || link.report !== undefined) return
+    const newest = view.fence(fenceSubject)
+    if (newest !== undefined && hello !== undefined && newest.incarnation > hello.incarnation) {
+      return refuse(link, "older feeder", twoFeeders(hello.incarnation, newest.incarnation))
+    }
+    link.report = () => ({ _tag: "Progress", progress: progress(from) })
     link.wake.openUnsafe()
   }
+
+  const twoFeeders = (mine: number, other: number): string =>
+    `two feeders have one id: ${feeder}#${mine} and ${feeder}#${other}; give each its own id`
 
   const say = (to: StoreLink, frame: DeviceFrame) => {
     to.frames.push(frame)
@@ -242,13 +222,6 @@ export const make = (options: {
 
   // --- sessions ------------------------------------------------------------------------------------------------------
 
-  /** Waits until what is on its way is stored. */
-  const untilStored: Effect.Effect<void> = Effect.suspend(() => {
-    if (onWay.length === 0) return Effect.void
-    free.closeUnsafe()
-    return Effect.andThen(free.await, untilStored)
-  })
-
   /** Writes the fence, and waits until no process hands out what is before it. */
   const fence = (next: Fence): Effect.Effect<void> =>
     Effect.gen(function*() {
@@ -266,20 +239,25 @@ export const make = (options: {
 
   /** What is kept of this life of the feeder when a session ends. */
   const keptWith = (session: number, keepTo: number): Fence["kept"] => {
+    const record = view.told(toldSubject)
     const earlier = (hello === undefined ? view.fence(fenceSubject)?.kept ?? [] : kept)
-      .filter(([each]) => each !== session)
+      .filter(([each, to]) => each !== session && ofSession(record, each) < to)
     return keepTo === 0 ? earlier : [...earlier, [session, keepTo]]
   }
 
   const begin = (frame: Hello, from: Fence) => {
     hello = frame
-    isFenced = false
-    sent = accepted = reported = 0
-    onWay = []
-    bytesOnWay = 0
-    parcels = []
-    acceptedBytes =
-      deliveredBytes =
+    isOver = isFenced = false
+    outbox = Outbox.make({
+      client,
+      subject,
+      device,
+      feed,
+      hello: frame,
+      maxPayload: options.maxPayload,
+      onStored: () => changedUnsafe()
+    })
+    reported =
       delivered =
       settled =
       creditTo =
@@ -310,29 +288,32 @@ export const make = (options: {
       if (subject.length > 2000) return refuse(to, "invalid", "Hello.feeder: it is too long for a subject of NATS")
       const known = hello ?? view.fence(fenceSubject)
       if (known !== undefined && known.incarnation > frame.incarnation) {
-        const detail = `two feeders have one id: ${feeder}#${frame.incarnation} and ${feeder}#${known.incarnation}; ` +
-          `give each its own id`
-        return refuse(to, "older feeder", detail)
+        return refuse(to, "older feeder", twoFeeders(frame.incarnation, known.incarnation))
       }
       const isSame = hello?.incarnation === frame.incarnation && hello.session === frame.session
-      if (known?.incarnation === frame.incarnation && known.session >= frame.session && (!isSame || isFenced)) {
+      const wasBegun = begun?.incarnation === frame.incarnation && begun.session === frame.session
+      const isPast = known?.incarnation === frame.incarnation && known.session >= frame.session
+      if (isPast && (isSame ? isOver : !wasBegun)) {
         return refuse(to, "busy", `session ${frame.session} is over, what is out is to be given again`, true)
       }
       if (link !== undefined) link.isClosed = true
       link?.wake.openUnsafe()
       link = undefined
-      yield* untilStored
+      if (outbox !== undefined) yield* outbox.untilStored
       if (!isSame) {
-        const before = known?.incarnation === frame.incarnation ? known.session : undefined
-        const next: Fence = {
+        const before = known?.incarnation === frame.incarnation && known.session < frame.session
+          ? known.session
+          : undefined
+        const next: Fence = wasBegun && begun !== undefined ? begun : {
           incarnation: frame.incarnation,
           session: frame.session,
           kept: before === undefined ? [] : keptWith(before, frame.keepTo)
         }
+        begun = next
         yield* fence(next)
         begin(frame, next)
       }
-      if (to.isClosed) return
+      if (to.isClosed || outbox === undefined) return
       link = to
       leftAt = undefined
       to.report = undefined
@@ -343,71 +324,11 @@ export const make = (options: {
         durable: true,
         capacity: hosted.capacity,
         limits: { frameBytes: options.maxPayload - headBytes, elements: 1024 * 1024 },
-        progress: progress()
+        progress: progress(outbox)
       })
     })
 
   // --- elements ------------------------------------------------------------------------------------------------------
-
-  const headersOf = (id: string) =>
-    client.headers({
-      "Nats-Msg-Id": `${token(feeder)}#${hello?.incarnation}/${token(device)}#${hello?.session}/${id}`,
-      "Feeder-Session": `${hello?.incarnation}.${hello?.session}`
-    })
-
-  const join = (segments: ReadonlyArray<Uint8Array>): Uint8Array => {
-    if (segments.length === 1) return segments[0]!
-    const payload = new Uint8Array(segments.reduce((sum, { length }) => sum + length, 0))
-    let at = 0
-    for (const segment of segments) {
-      payload.set(segment, at)
-      at += segment.length
-    }
-    return payload
-  }
-
-  /** Publishes a batch as one message; as several, if it is too large for one. */
-  const store = (frame: Batch): void => {
-    const payload = join(Frames.encodeFeederFrame({ ...frame, heard: confirmed }, feed))
-    const { length } = frame.chunk
-    if (payload.length > options.maxPayload - 1024 && length > 1) {
-      const half = length >> 1
-      store(partOf(frame, feed, 0, half))
-      store(partOf(frame, feed, half, length))
-      return
-    }
-    const part: Stored = { first: frame.first, last: frame.first + length - 1, bytes: payload.length, isStored: false }
-    const { attempt, ordinal } = frame.runs[0]!
-    onWay.push(part)
-    bytesOnWay += part.bytes
-    sent = part.last
-    parcels.push({ last: part.last, count: length, elementBytes: frame.elementBytes })
-    acceptedBytes += length * frame.elementBytes
-    const session = hello
-    client.publishUnsafe({
-      subject,
-      payload,
-      headers: headersOf(`${ordinal}/${attempt}`),
-      onStored: () => {
-        if (session !== hello) return
-        part.isStored = true
-        while (onWay[0]?.isStored === true) {
-          const { bytes, last } = onWay.shift()!
-          bytesOnWay -= bytes
-          accepted = Math.max(accepted, last)
-        }
-        changedUnsafe()
-      }
-    })
-  }
-
-  const control = (frame: Exclude<FeederFrame, Batch | Hello>, id: string, onStored: () => void) =>
-    client.publishUnsafe({
-      subject,
-      payload: join(Frames.encodeFeederFrame(frame, feed)),
-      headers: headersOf(id),
-      onStored
-    })
 
   /** The feeder echoes a report: what it told of needs not be told again. */
   const hear = (heard: number) => {
@@ -421,27 +342,24 @@ export const make = (options: {
   const confirm = () => {
     if (isConfirmed) return
     isConfirmed = true
-    control({ _tag: "Ping", heard: confirmed }, `heard/${confirmed}`, () => {})
+    outbox?.tell({ _tag: "Ping", heard: confirmed }, `heard/${confirmed}`)
   }
 
-  const batch = (frame: Batch, from: StoreLink): Effect.Effect<void, DeviceLost> =>
-    Effect.suspend(() => {
-      if (from.isClosed || link !== from) return Effect.fail(lost("the link was closed"))
-      const isAgain = frame.runs.some(({ attempt }) => attempt > 1)
-      const isFull = onWay.length >= mostOnWay || bytesOnWay >= mostBytesOnWay
-      if (isFull) {
-        free.closeUnsafe()
-        return Effect.andThen(free.await, batch(frame, from))
-      }
-      const toStore = Effect.sync(() => {
-        const known = sent - frame.first + 1
-        if (known >= frame.chunk.length) return
+  const batch = (frame: Batch, from: StoreLink): Effect.Effect<void, DeviceLost> => {
+    const to = outbox
+    if (to === undefined) return Effect.fail(lost("it was not greeted"))
+    const isAgain = frame.runs.some(({ attempt }) => attempt > 1)
+    return Effect.andThen(
+      isAgain ? Effect.andThen(options.untilFenced, to.room) : to.room,
+      Effect.suspend(() => {
+        if (from.isClosed || link !== from) return Effect.fail(lost("the link was closed"))
         hear(frame.heard)
         isConfirmed = true
-        store(known > 0 ? partOf(frame, feed, known, frame.chunk.length) : frame)
+        to.store(frame, confirmed)
+        return Effect.void
       })
-      return isAgain ? Effect.andThen(options.untilFenced, toStore) : toStore
-    })
+    )
+  }
 
   const lost = (why: string) => new DeviceLost({ device, fate: "unknown", cause: new Error(why) })
 
@@ -452,15 +370,17 @@ export const make = (options: {
     unlinkUnsafe,
     changedUnsafe,
     isEnding: () => isEndSent,
-    lapse: Effect.suspend(() => {
+    lapse: () => {
       const frame = hello
-      if (frame === undefined || isFenced || leftAt === undefined || unsettled() === 0 || isEndSent) return Effect.void
-      if (client.now() - leftAt < frame.leaseMillis / 2) return Effect.void
-      isFenced = true
+      if (frame === undefined || leftAt === undefined || isOver || isEndSent || unsettled() === 0) return undefined
+      if (client.now() - leftAt < frame.leaseMillis / 2) return undefined
+      isOver = true
       // What the feeder knows to be accepted is the device's.
       kept = keptWith(frame.session, frame.acknowledge === "processed" ? 0 : reported)
-      return fence({ incarnation: frame.incarnation, session: frame.session + 1, kept })
-    }),
+      return Effect.map(fence({ incarnation: frame.incarnation, session: frame.session + 1, kept }), () => {
+        if (hello === frame) isFenced = true
+      })
+    },
     send: (frame, from) =>
       Effect.suspend(() => {
         if (from.isClosed || (link !== from && frame._tag !== "Bye")) return Effect.fail(lost("the link was closed"))
@@ -475,13 +395,13 @@ export const make = (options: {
           case "Flush":
             hear(frame.heard)
             confirm()
-            control({ ...frame, heard: confirmed }, `flush/${frame.last}/${number}`, () => {})
+            outbox?.tell({ ...frame, heard: confirmed }, `flush/${frame.last}/${number}`)
             return Effect.void
           case "End":
             isEndSent = true
             last = frame.last
             deliveredAt = client.now()
-            control({ ...frame, heard: confirmed }, `end/${frame.last}`, () => {
+            outbox?.tell({ ...frame, heard: confirmed }, `end/${frame.last}`, () => {
               isEndStored = true
               changedUnsafe()
             })

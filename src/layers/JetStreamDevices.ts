@@ -120,9 +120,15 @@ export const layer = (options: Options = {}): Layer.Layer<RemoteDevices, Package
       }
 
       yield* Effect.forkScoped(Effect.forever(Effect.andThen(
-        Effect.sleep(50),
+        Effect.sleep(100),
         Effect.suspend(() =>
-          Effect.forEach(stores.values(), (store) => Effect.forkIn(store.lapse, scope), { discard: true })
+          Effect.forEach(
+            [...stores.values()].flatMap((store) => store.lapse() ?? []),
+            (lapse) => Effect.forkIn(lapse, scope),
+            {
+              discard: true
+            }
+          )
         )
       )))
 
