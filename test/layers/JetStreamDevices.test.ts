@@ -130,7 +130,7 @@ describe("JetStreamDevices", () => {
           assertEachSeen(handedBy(a, b), count)
           assert.strictEqual(handedBy(a, b).length, count)
         }),
-      60_000
+      120_000
     )
 
     it.live(
@@ -156,7 +156,7 @@ describe("JetStreamDevices", () => {
           yield* third.exited
           assertEachSeen(handedBy(first, second, third), count)
         }),
-      60_000
+      120_000
     )
 
     it.live(`a feeder is killed and started again, and goes on (${feed.acknowledge})`, () =>
@@ -193,7 +193,7 @@ describe("JetStreamDevices", () => {
         assert.strictEqual(third.all("Fed")[0]?.lost, 0)
         yield* consumer.exited
         assertEachSeen(handedBy(consumer), count)
-      }), 60_000)
+      }), 120_000)
   }
 
   it.live("feeder and consumer are there in turn: what is accepted waits at the broker", () =>
@@ -214,7 +214,7 @@ describe("JetStreamDevices", () => {
       const consume = Kept.forEach((element, { redelivered }) => Effect.sync(() => seen.push({ element, redelivered })))
       yield* Effect.provide(consume, host)
       assert.deepStrictEqual(seen, numbers(0, count).map((element) => ({ element, redelivered: false })))
-    }), 30_000)
+    }), 60_000)
 
   it.live(
     "feeder and consumer are there in turn: what is processed meanwhile is told to the feeder that is back",
@@ -275,7 +275,7 @@ describe("JetStreamDevices", () => {
       assert.strictEqual(lost, 0)
       assert.strictEqual(first.all("Handed").length, before)
       assertEachSeen(handedBy(first, second), count)
-    }), 30_000)
+    }), 60_000)
 
   it.live("an element that is given back again and again does not go round hot", () =>
     Effect.gen(function*() {
@@ -295,7 +295,7 @@ describe("JetStreamDevices", () => {
       assert.deepStrictEqual([dead, delivered, lost], [1, 2, 0])
       assert.strictEqual(attempts, 5)
       assert.isBelow(yield* messagesOf(prefix, Numbers.name), 40, "messages for three elements")
-    }), 30_000)
+    }), 60_000)
 
   it.live("two processes cannot be one device", () =>
     Effect.gen(function*() {
@@ -306,7 +306,7 @@ describe("JetStreamDevices", () => {
       ))
       assert.strictEqual(error._tag, "DeviceNameTaken")
       assert.match(error.message, /two hosts are named \/job:consumer\/replica:0: [0-9a-f]+ and [0-9a-f]+/)
-    }), 30_000)
+    }), 60_000)
 
   it.live("what cannot be given is refused: at most once", () =>
     Effect.gen(function*() {
@@ -358,7 +358,7 @@ describe("JetStreamDevices", () => {
         said,
         /PackageMissing: JetStreamDevices needs @nats-io\/jetstream, which is not there; run `npm install @nats-io\/transport-node @nats-io\/jetstream`/
       )
-    }), 30_000)
+    }), 60_000)
 })
 
 /** A directory that is there while the scope is open. */
