@@ -4,6 +4,7 @@
  */
 import type { JsMsg } from "@nats-io/jetstream"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -31,6 +32,9 @@ export interface Settings extends Claimed {
 
 /** How long records of feeders and devices are kept that nobody writes any more. */
 const recordsNanos = 30 * 24 * 3600 * 1e9
+
+/** Feeders whose state is kept in memory when all of them is finished. */
+const mostPipes = 1024
 
 /** Messages that are read ahead. */
 const readAhead = 64
@@ -73,7 +77,7 @@ export const open = (
     // --- feeders -------------------------------------------------------------------------------------------------------
 
     const connections = yield* Queue.unbounded<LocalLink>()
-    const pipes = new Map<string, Pipe>()
+    const pipes = new Map<string, { readonly pipe: Pipe; readonly over: Latch.Latch }>()
     /** The records that this process writes over. */
     const revisions = new Map<string, number>()
     let hasBegun = false
@@ -111,7 +115,14 @@ export const open = (
       const key = JSON.stringify([feed.name, feeder])
       const known = pipes.get(key)
       if (known !== undefined) {
-        return known
+        return known.pipe
+      }
+      if (pipes.size >= mostPipes) {
+        for (const [each, { over, pipe }] of pipes) {
+          if (pipe.isIdle() && pipes.delete(each)) {
+            over.openUnsafe()
+          }
+        }
       }
       const toldSubject = names.told(device, feed.name, feeder)
       const pipe = Pipes.make({
@@ -125,8 +136,9 @@ export const open = (
         tell: (told) =>
           tell(toldSubject, { ...told, claim: claim.number })
       })
-      pipes.set(key, pipe)
-      Effect.runForkWith(context)(Effect.forkIn(pipe.run, scope))
+      const over = Latch.makeUnsafe(false)
+      pipes.set(key, { pipe, over })
+      Effect.runForkWith(context)(Effect.forkIn(Effect.raceFirst(pipe.run, over.await), scope))
       return pipe
     }
     const context = yield* Effect.context<never>()
@@ -162,19 +174,18 @@ export const open = (
           return
         }
         const place = { incarnation, session, wasPulled: message.seq <= claim.pulled(feed.name) }
-        const pipe = pipeOf(feed, feeder)
         const fenceSubject = names.fence(device, feed.name, feeder)
         const isFenceSeen = () => {
           const fence = view.fence(fenceSubject)
           return fence !== undefined && !isLater(place, fence)
         }
-        const known = pipe.session()
-        if (known === undefined || isLater(place, known)) {
-          // It was written before the message.
-          yield* Effect.timeoutOption(view.until(isFenceSeen), "2 seconds")
-          const fence = view.fence(fenceSubject)
-          if (fence !== undefined) pipe.fenceUnsafe(fence)
-        }
+        const known = pipeOf(feed, feeder).session()
+        const isNew = known === undefined || isLater(place, known)
+        // It was written before the message.
+        if (isNew) yield* Effect.timeoutOption(view.until(isFenceSeen), "2 seconds")
+        const pipe = pipeOf(feed, feeder)
+        const fence = view.fence(fenceSubject)
+        if (isNew && fence !== undefined) pipe.fenceUnsafe(fence)
         pipe.feedUnsafe(frame.success, place, { ack: () => message.ack() })
         yield* pipe.room
       })
@@ -217,7 +228,7 @@ export const open = (
 
     yield* Effect.addFinalizer(() =>
       Effect.gen(function*() {
-        yield* Effect.forEach(pipes.values(), (pipe) => pipe.flushed, { discard: true })
+        yield* Effect.forEach(pipes.values(), ({ pipe }) => pipe.flushed, { discard: true })
         yield* claim.release
         yield* ask(() => client.connection.flush())
       }).pipe(Effect.timeoutOption("1 second"), Effect.ignore)

@@ -28,6 +28,8 @@ export interface Pipe {
   readonly session: () => { readonly incarnation: number; readonly session: number } | undefined
   readonly fenceUnsafe: (fence: Fence) => void
   readonly feedUnsafe: (frame: FeederFrame, place: Place, message: Message) => void
+  /** Whether all that came is finished, and told: another pipe can go on from what was told. */
+  readonly isIdle: () => boolean
   /** Waits until there is room for another message. */
   readonly room: Effect.Effect<void>
   /** Waits until all is told that there is to tell. */
@@ -336,6 +338,7 @@ export const make = (options: {
     session: () => current,
     fenceUnsafe,
     feedUnsafe,
+    isIdle: () => !isDirty && held.length + ends.length === 0 && tracks.every(({ ahead }) => ahead.size === 0),
     room: hasRoom.await,
     flushed: told.await,
     run: Effect.raceFirst(telling, linked)

@@ -233,7 +233,29 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>>
 }
 
 /**
- * Hosts feeds in this process, as the device of that name at the broker.
+ * Hosts feeds in this process, as the device of that name at the broker. It takes the place of a process that has ended;
+ * one that was killed it waits for, until its lease is over, and with one that lives it fails with `DeviceNameTaken`.
+ *
+ * **Gotchas**
+ *
+ * `Credentials` are not asked: who may publish to a device, and host it, is for the broker's accounts to say.
+ *
+ * **Example** (A consumer whose feeder may be away)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Schema } from "effect"
+ * import { Feed } from "effect-feeder"
+ * import * as JetStreamDevices from "effect-feeder/layers/JetStreamDevices"
+ *
+ * const Pages = Feed.make("pages", { element: Schema.String, capacity: 1000, acknowledge: "accepted" })
+ * const host = JetStreamDevices.layerHost({
+ *   connection: { servers: "nats://broker.example:4222" },
+ *   device: "/job:indexer",
+ *   feeds: [Pages],
+ *   stored: 100_000
+ * })
+ * const consume = Pages.forEach((page) => Effect.log(page)).pipe(Effect.provide(host))
+ * ```
  *
  * @category layers
  * @since 0.1.0

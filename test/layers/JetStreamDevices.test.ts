@@ -254,7 +254,7 @@ describe("JetStreamDevices", () => {
         assert.strictEqual(again.all("Fed")[0]?.lost, 0)
         assertEachSeen(seen, count)
       }),
-    30_000
+    60_000
   )
 
   it.live("a process that was stopped hands out nothing once another is the device", () =>
