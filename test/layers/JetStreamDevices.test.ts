@@ -59,6 +59,10 @@ const assertEachSeen = (handed: ReadonlyArray<Handed>, count: number) => {
 
 const handedBy = (...consumers: ReadonlyArray<Process>) => consumers.flatMap((consumer) => consumer.all("Handed"))
 
+/** Waits until a process has printed so many lines with a tag: long enough for a machine that is busy with others. */
+const printed = (process: Process, tag: "Handed" | "Fed", count = 1) =>
+  until(`${process.name} printed ${count} times ${tag}`, () => process.all(tag).length >= count, 45_000)
+
 /** All of it arrived, none of it twice. */
 const assertExact = (ledger: Ledger.Ledger, count: number) => {
   const { dead, delivered, dropped, generated, held, heldByDead, leased, lost, queued, redelivered } = ledger
@@ -119,7 +123,7 @@ describe("JetStreamDevices", () => {
           const count = 2000
           const { ledger } = yield* startFeed(feed, count, prefix, { devices: [device, other], servers: own.url })
           for (const share of [0.2, 0.5, 0.8]) {
-            yield* until(`${share} was handed out`, () => handedBy(a, b).length >= share * count)
+            yield* until(`${share} was handed out`, () => handedBy(a, b).length >= share * count, 45_000)
             yield* Effect.promise(() => own.kill())
             yield* Effect.sleep(200)
             yield* Effect.promise(() => own.start())
@@ -142,10 +146,10 @@ describe("JetStreamDevices", () => {
           const count = 600
           const first = yield* startJetStreamConsumer(settings)
           const { ledger } = yield* startFeed(feed, count, prefix)
-          yield* first.printed("Handed", 200)
+          yield* printed(first, "Handed", 200)
           yield* first.signal("SIGKILL")
           const second = yield* startJetStreamConsumer(settings)
-          yield* second.printed("Handed", 100)
+          yield* printed(second, "Handed", 100)
           yield* second.signal("SIGKILL")
           const third = yield* startJetStreamConsumer(settings)
           const { dead, delivered, generated, held, heldByDead, lost } = yield* ledger
@@ -183,13 +187,13 @@ describe("JetStreamDevices", () => {
           store
         }
         const first = yield* startJetStreamFeeder(settings)
-        yield* consumer.printed("Handed", 150)
+        yield* printed(consumer, "Handed", 150)
         yield* first.signal("SIGKILL")
         const second = yield* startJetStreamFeeder(settings)
-        yield* consumer.printed("Handed", 400)
+        yield* printed(consumer, "Handed", 400)
         yield* second.signal("SIGKILL")
         const third = yield* startJetStreamFeeder(settings)
-        yield* third.printed("Fed")
+        yield* printed(third, "Fed")
         assert.strictEqual(third.all("Fed")[0]?.lost, 0)
         yield* consumer.exited
         assertEachSeen(handedBy(consumer), count)
@@ -249,7 +253,7 @@ describe("JetStreamDevices", () => {
         assert.isFalse(seen.some(({ redelivered }) => redelivered))
         // It knows only what its checkpoint says, and gives the rest again, marked.
         const again = yield* startJetStreamFeeder(settings)
-        yield* again.printed("Fed")
+        yield* printed(again, "Fed")
         yield* Fiber.join(consumer)
         assert.strictEqual(again.all("Fed")[0]?.lost, 0)
         assertEachSeen(seen, count)
@@ -264,10 +268,10 @@ describe("JetStreamDevices", () => {
       const count = 400
       const first = yield* startJetStreamConsumer(settings)
       const { ledger } = yield* startFeed(Numbers, count, prefix)
-      yield* first.printed("Handed", 100)
+      yield* printed(first, "Handed", 100)
       yield* first.signal("SIGSTOP")
       const second = yield* startJetStreamConsumer(settings)
-      yield* second.printed("Handed", 50)
+      yield* printed(second, "Handed", 50)
       const before = first.all("Handed").length
       yield* first.signal("SIGCONT")
       const { lost } = yield* ledger
