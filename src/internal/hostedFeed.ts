@@ -61,6 +61,8 @@ export interface Shared {
   readonly leaseMillis: number
   readonly handshake: Duration.Duration
   readonly credentials: Credentials["Service"] | undefined
+  /** Whether this process is the device still. */
+  readonly mayHandOut: () => boolean
   readonly now: () => number
   readonly abandoned: Deferred.Deferred<void>
   isLeaving: boolean
@@ -106,6 +108,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     /** The time at which a take looks for elements: the same for all that it hands out. */
     let lookedAt = 0
+    let mayHandOut = true
 
     const openQueue = FeedQueue.make<Entry>({
       capacity: feed.capacity,
@@ -116,9 +119,10 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       },
       onLook: () => {
         lookedAt = shared.now()
+        mayHandOut = shared.mayHandOut()
       },
       isCurrent: ({ parcel: { place, session } }) => {
-        const verdict = HostSession.verdict(session.state, place, lookedAt)
+        const verdict = mayHandOut ? HostSession.verdict(session.state, place, lookedAt) : "lapsed"
         if (verdict === "hand out") return true
         if (verdict === "lapsed") {
           session.state = HostSession.lapse(session.state)
