@@ -1,0 +1,52 @@
+/**
+ * A way from a producer to a consumer, in two roles: the consumer runs in a process of its own (`consumer.ts`), the
+ * producer in the one that measures.
+ */
+import type { Payload } from "./payloads.ts"
+
+/** What both roles know of a run. */
+export interface Run {
+  readonly payload: Payload
+  /** How many elements. */
+  readonly n: number
+  readonly batch: number
+  readonly window: number
+  /** Where the broker listens, for ways that have one. */
+  readonly broker: string
+}
+
+export interface Sum {
+  readonly elements: number
+  readonly digest: number
+}
+
+export interface Producer {
+  /** Sends all elements, and returns when the way knows that they have arrived, or when they are sent. */
+  readonly send: () => Promise<void>
+  readonly close: () => Promise<void>
+}
+
+export interface Way {
+  /**
+   * Calls `ready` with the address for the producer, and `done` with what has come when everything has; it returns when
+   * everything is closed.
+   */
+  readonly consume: (run: Run, ready: (address: string) => void, done: (sum: Sum) => void) => Promise<void>
+  readonly connect: (run: Run, address: string) => Promise<Producer>
+}
+
+/** The ways, loaded where they are used. */
+export const ways = {
+  "feeder-chunks": () => import("./ours/sockets.ts").then(({ chunks }) => chunks),
+  "feeder-stacked": () => import("./ours/sockets.ts").then(({ stacked }) => stacked),
+  "feeder-iterable": () => import("./ours/sockets.ts").then(({ iterable }) => iterable),
+  "feeder-effect": () => import("./ours/sockets.ts").then(({ effect }) => effect),
+  "net-bytes": () => import("./peers/nodeNet.ts").then(({ bytes }) => bytes),
+  "net-columns": () => import("./peers/nodeNet.ts").then(({ columns }) => columns),
+  "net-columns-unacknowledged": () => import("./peers/nodeNet.ts").then(({ unacknowledged }) => unacknowledged),
+  "zeromq-columns": () => import("./peers/zeromq.ts").then(({ columns }) => columns),
+  "zeromq-msgpackr": () => import("./peers/zeromq.ts").then(({ msgpackr }) => msgpackr),
+  "zeromq-element": () => import("./peers/zeromq.ts").then(({ element }) => element)
+} satisfies Readonly<Record<string, () => Promise<Way>>>
+
+export type WayName = keyof typeof ways
