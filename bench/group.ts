@@ -23,4 +23,6 @@ process.on("message", (request: GroupRequest) => {
   )
 })
 
+// What was started ends when the process exits.
 process.on("disconnect", () => process.exit())
+process.on("SIGTERM", () => process.exit(1))

@@ -46,7 +46,8 @@ const runGroup = (
     let failed: string | undefined
     const late = setTimeout(() => {
       failed = `the group took longer than ${deadline / 1000} s`
-      child.kill("SIGKILL")
+      child.kill()
+      setTimeout(() => child.kill("SIGKILL"), 2000).unref()
     }, deadline)
     child.on("message", (reply: GroupReply) => {
       if (reply._tag === "Row") {

@@ -1,7 +1,7 @@
 /** Cases whose consumer is another process. */
 import { type ChildProcess, fork } from "node:child_process"
 import * as path from "node:path"
-import type { Reply, Request } from "./consumer.ts"
+import type { Closed, Reply, Request } from "./consumer.ts"
 import { type Case, expect } from "./harness.ts"
 import { digestOf, type Name, payloads } from "./payloads.ts"
 import type { Profile } from "./profiler.ts"
@@ -15,6 +15,8 @@ interface Exchange {
 
 interface Consumer {
   readonly request: (request: Request) => Exchange
+  /** Tells it that the producer has closed its side. */
+  readonly close: () => void
   readonly end: () => void
 }
 
@@ -45,6 +47,10 @@ const startConsumer = (): Consumer => {
       current = exchange
       child.send(request)
       return exchange
+    },
+    close: () => {
+      const closed: Closed = { _tag: "Closed" }
+      child.send(closed)
     },
     end: () => child.kill()
   }
@@ -88,6 +94,7 @@ export const remote = (options: {
       count = n
       exchange = consumer.request({
         ...setting,
+        _tag: "Consume",
         way,
         payload: payload.name,
         n,
@@ -102,6 +109,7 @@ export const remote = (options: {
     },
     after: async () => {
       await producer!.close()
+      consumer!.close()
       const { digest, elements } = await exchange!.done.promise
       const profile = await exchange!.closed.promise
       if (profile !== undefined) options.onProfile?.(profile)

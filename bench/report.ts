@@ -21,7 +21,7 @@ const reachedText = ({ reached }: Row): string => reached === null ? "" : reache
 const cells = (row: Row): ReadonlyArray<string> => {
   const { max, min, ratio, sides: { ours, peer } } = row
   if (ours === null || peer === null || ratio === null) {
-    return [row.row, `not measured: ${row.skipped}`, "", "", "", "", goalText(row), ""]
+    return [row.row, `not measured: ${row.skipped?.split("\n", 1)[0]}`, "", "", "", "", goalText(row), ""]
   }
   const sideText = (side: Side) => `${side.name}: ${settingText(side)}`
   return [

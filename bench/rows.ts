@@ -147,9 +147,13 @@ const best = (measured: ReadonlyArray<Measured>): Measured | undefined =>
     .toSorted((a, b) => spread(b.perSecond).median - spread(a.perSecond).median)[0]
 
 /** How a case is made, or why it cannot be. */
-export type Maker = () => Case | Promise<Case> | { readonly missing: string }
+export type Maker = () => Case | Missing | Promise<Case | Missing>
 
-const isMissing = (made: Case | { readonly missing: string }): made is { readonly missing: string } => "missing" in made
+export interface Missing {
+  readonly missing: string
+}
+
+const isMissing = (made: Case | Missing): made is Missing => "missing" in made
 
 /** A group whose rows compare cases that are measured together. Only the cases that its rows need are. */
 export const comparing = (group: {

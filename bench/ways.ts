@@ -28,10 +28,15 @@ export interface Producer {
 
 export interface Way {
   /**
-   * Calls `ready` with the address for the producer, and `done` with what has come when everything has; it returns when
-   * everything is closed.
+   * Calls `ready` with the address for the producer, and `done` with what has come when everything has. `closed` is there
+   * when the producer has closed its side. Returns when everything is closed.
    */
-  readonly consume: (run: Run, ready: (address: string) => void, done: (sum: Sum) => void) => Promise<void>
+  readonly consume: (
+    run: Run,
+    ready: (address: string) => void,
+    done: (sum: Sum) => void,
+    closed: Promise<void>
+  ) => Promise<void>
   readonly connect: (run: Run, address: string) => Promise<Producer>
 }
 
@@ -44,6 +49,15 @@ export const ways = {
   "net-bytes": () => import("./peers/nodeNet.ts").then(({ bytes }) => bytes),
   "net-columns": () => import("./peers/nodeNet.ts").then(({ columns }) => columns),
   "net-columns-unacknowledged": () => import("./peers/nodeNet.ts").then(({ unacknowledged }) => unacknowledged),
+  "rpc": () => import("./peers/rpc.ts").then(({ batches }) => batches),
+  "rpc-element": () => import("./peers/rpc.ts").then(({ elements }) => elements),
+  "grpc-protobuf": () => import("./peers/grpc.ts").then(({ messages }) => messages),
+  "grpc-columns": () => import("./peers/grpc.ts").then(({ columns }) => columns),
+  "nats-columns": () => import("./peers/nats.ts").then(({ columns }) => columns),
+  "nats-msgpackr": () => import("./peers/nats.ts").then(({ msgpackr }) => msgpackr),
+  "jetstream": () => import("./peers/jetStream.ts").then(({ columns }) => columns),
+  "redis-streams": () => import("./peers/redisStreams.ts").then(({ columns }) => columns),
+  "bullmq": () => import("./peers/bullmq.ts").then(({ jobs }) => jobs),
   "zeromq-columns": () => import("./peers/zeromq.ts").then(({ columns }) => columns),
   "zeromq-msgpackr": () => import("./peers/zeromq.ts").then(({ msgpackr }) => msgpackr),
   "zeromq-element": () => import("./peers/zeromq.ts").then(({ element }) => element)

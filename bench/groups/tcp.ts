@@ -1,18 +1,27 @@
 /** To one consumer in a process of its own, over TCP on the loopback interface, each side with what was best for it. */
+import { nats } from "../brokers.ts"
 import type { Name } from "../payloads.ts"
 import { remote } from "../remote.ts"
-import { comparing, type Group, type Maker } from "../rows.ts"
+import { comparing, type Group, type Maker, type Missing } from "../rows.ts"
 import type { WayName } from "../ways.ts"
 
-interface At {
+export interface At {
   readonly batch: number
   readonly window: number
 }
 
-const makers = (payload: Name) => {
-  const of = (acknowledged: string) => (name: string, way: WayName, at: At): Maker => () =>
-    remote({ name, way, payload, acknowledged, ...at })
-  return { processed: of("processed"), none: of("none") }
+/** Makers of cases, by when an element counts as done; with the address of a broker, where one is needed. */
+export const makers = (payload: Name) => {
+  const of =
+    (acknowledged: string) =>
+    (name: string, way: WayName, at: At, broker: () => Promise<string | Missing> = () => Promise.resolve("")): Maker =>
+    async () => {
+      const address = await broker()
+      return typeof address === "string"
+        ? remote({ name, way, payload, acknowledged, broker: address, start: payload === "image" ? 8 : 64, ...at })
+        : address
+    }
+  return { processed: of("processed"), accepted: of("accepted"), none: of("none") }
 }
 
 const small = (): Group => {
@@ -30,12 +39,22 @@ const small = (): Group => {
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 2048, window: 16384 }),
       "zeromq-msgpackr": none("ZeroMQ, msgpackr", "zeromq-msgpackr", { batch: 512, window: 16384 }),
       "zeromq-element": none("ZeroMQ, a message for each element", "zeromq-element", { batch: 1, window: 1000 }),
+      "grpc-protobuf": processed("grpc-js, protobuf", "grpc-protobuf", { batch: 256, window: 4096 }),
+      "grpc-columns": processed("grpc-js, our columns, validated", "grpc-columns", { batch: 1024, window: 16384 }),
+      rpc: processed("Effect rpc, same Schema", "rpc", { batch: 256, window: 2048 }),
+      "rpc-element": processed("Effect rpc, a call for each element", "rpc-element", { batch: 1, window: 64 }),
+      "nats-columns": processed("NATS core, our columns, validated", "nats-columns", { batch: 512, window: 8192 }, nats),
+      "nats-msgpackr": processed("NATS core, msgpackr", "nats-msgpackr", { batch: 256, window: 8192 }, nats),
       columns: processed("node:net, our columns, validated", "net-columns", at),
       bytes: none("node:net, bare bytes", "net-bytes", { batch: 3276, window: 3276 })
     },
     rows: [
       { row: "tcp-small-zeromq", ours: ["chunks", "stacked"], peer: ["zeromq-columns"], goal: 1 },
       { row: "tcp-small-zeromq-msgpackr", ours: ["chunks", "stacked"], peer: ["zeromq-msgpackr"], goal: 2.5 },
+      { row: "tcp-small-grpc", ours: ["chunks", "stacked"], peer: ["grpc-protobuf", "grpc-columns"], goal: 5 },
+      { row: "tcp-small-rpc", ours: ["chunks", "stacked"], peer: ["rpc"], goal: 10 },
+      { row: "tcp-small-nats", ours: ["chunks", "stacked"], peer: ["nats-columns", "nats-msgpackr"], goal: 2 },
+      { row: "tcp-small-rpc-element", ours: ["iterable"], peer: ["rpc-element"], goal: null },
       { row: "tcp-small-net", ours: ["chunks", "stacked"], peer: ["columns"], goal: null },
       { row: "tcp-small-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: null },
       { row: "tcp-small-one-zeromq", ours: ["iterable"], peer: ["zeromq-element"], goal: 30 },
@@ -57,12 +76,16 @@ const tensor = (): Group => {
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 64, window: 1024 }),
       "zeromq-msgpackr": none("ZeroMQ, msgpackr", "zeromq-msgpackr", { batch: 64, window: 1024 }),
       "zeromq-element": none("ZeroMQ, a message for each element", "zeromq-element", { batch: 1, window: 1000 }),
+      grpc: processed("grpc-js, our columns, validated", "grpc-columns", { batch: 64, window: 1024 }),
+      rpc: processed("Effect rpc, same Schema", "rpc", { batch: 16, window: 128 }),
       columns: processed("node:net, our columns, validated", "net-columns", at),
       bytes: none("node:net, bare bytes", "net-bytes", { batch: 20, window: 20 })
     },
     rows: [
       { row: "tcp-tensor-zeromq", ours: ["chunks", "stacked"], peer: ["zeromq-columns", "zeromq-msgpackr"], goal: 1.3 },
       { row: "tcp-tensor-zeromq-element", ours: ["chunks", "stacked"], peer: ["zeromq-element"], goal: 5 },
+      { row: "tcp-tensor-grpc", ours: ["chunks", "stacked"], peer: ["grpc"], goal: 6 },
+      { row: "tcp-tensor-rpc", ours: ["chunks", "stacked"], peer: ["rpc"], goal: null },
       { row: "tcp-tensor-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: 0.75 },
       { row: "tcp-tensor-net", ours: ["chunks", "stacked"], peer: ["columns"], goal: null }
     ],

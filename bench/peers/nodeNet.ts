@@ -5,6 +5,7 @@
 import { Result } from "effect"
 import { once } from "node:events"
 import * as Net from "node:net"
+import { segmentsOf } from "../messageCodecs.ts"
 import type { Payload } from "../payloads.ts"
 import { digestOf, some } from "../payloads.ts"
 import { close, listen } from "../ports.ts"
@@ -121,12 +122,6 @@ const consumeColumns = (isAcknowledged: boolean): Way["consume"] => ({ n, payloa
       })
     )
   })
-}
-
-/** Elements as the bytes of a feed: validated, in columns. */
-export const segmentsOf = ({ codec }: Payload, elements: ReadonlyArray<unknown>): ReadonlyArray<Uint8Array> => {
-  for (const element of elements) Result.getOrThrow(codec.validate(element))
-  return codec.encode(codec.fromElements(elements))
 }
 
 const writeBatch = (socket: Net.Socket, payload: Payload, elements: ReadonlyArray<unknown>): boolean => {

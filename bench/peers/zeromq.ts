@@ -3,22 +3,15 @@
  * validated on both sides, with msgpackr in batches, and with one message for each element.
  */
 /* oxlint-disable no-await-in-loop -- a socket sends, and receives, one message after the other */
-import { Bytes, Result } from "effect"
-import { pack, unpack } from "msgpackr"
 import { Pull, Push } from "zeromq"
-import { digestAll, type Payload, some } from "../payloads.ts"
+import * as Codecs from "../messageCodecs.ts"
+import { some } from "../payloads.ts"
 import type { Way } from "../ways.ts"
-import { segmentsOf } from "./nodeNet.ts"
-
-interface Codec {
-  readonly encode: (payload: Payload, elements: ReadonlyArray<unknown>) => Uint8Array
-  readonly decode: (payload: Payload, message: Buffer) => { readonly elements: number; readonly digest: number }
-}
 
 /** The high-water marks are in messages: as many as make a window. */
 const marks = (window: number, batch: number) => Math.max(2, Math.ceil(window / batch))
 
-const way = ({ decode, encode }: Codec): Way => ({
+const way = ({ decode, encode }: Codecs.MessageCodec): Way => ({
   consume: async ({ batch, n, payload, window }, ready, done) => {
     const socket = new Pull({ receiveHighWaterMark: marks(window, batch), linger: 0 })
     await socket.bind("tcp://127.0.0.1:*")
@@ -48,25 +41,9 @@ const way = ({ decode, encode }: Codec): Way => ({
   }
 })
 
-export const columns = way({
-  encode: (payload, elements) => Bytes.concat(segmentsOf(payload, elements)),
-  decode: ({ codec, digestBatch }, message) => {
-    const chunk = Result.getOrThrow(codec.decode(message))
-    return { elements: chunk.length, digest: digestBatch(codec.stackChunk(chunk)) }
-  }
-})
+export const columns = way(Codecs.columns)
 
-/** Not validated. */
-export const msgpackr = way({
-  encode: (_, elements) => pack(elements),
-  decode: (payload, message) => {
-    const elements: ReadonlyArray<unknown> = unpack(message)
-    return { elements: elements.length, digest: digestAll(payload, elements) }
-  }
-})
+export const msgpackr = way(Codecs.msgpackr)
 
-/** One message for each element, by msgpackr. Not validated. */
-export const element = way({
-  encode: (_, elements) => pack(elements[0]),
-  decode: ({ digest }, message) => ({ elements: 1, digest: digest(unpack(message)) })
-})
+/** One message for each element. */
+export const element = way(Codecs.msgpackrElement)
