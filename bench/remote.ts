@@ -68,15 +68,18 @@ export const remote = (options: {
   readonly window: number
   readonly acknowledged: string
   readonly broker?: string
+  readonly devices?: number
   readonly start?: number
   /** The address to dial, in place of the consumer's own. */
   readonly via?: (address: string) => Promise<string>
+  /** Takes the producer when it has sent all. */
+  readonly onSent?: (producer: Producer) => void
   /** Has the consumer profiled, and takes what comes of it. */
   readonly onProfile?: (profile: Profile) => void
 }): Case => {
-  const { acknowledged, batch, broker = "", name, way, window } = options
+  const { acknowledged, batch, broker = "", devices = 1, name, way, window } = options
   const payload = payloads[options.payload]
-  const setting = { batch, window, broker }
+  const setting = { batch, window, broker, devices }
   let consumer: Consumer | undefined
   let exchange: Exchange | undefined
   let producer: Producer | undefined
@@ -108,6 +111,7 @@ export const remote = (options: {
       await Promise.all([producer!.send(), exchange!.done.promise])
     },
     after: async () => {
+      options.onSent?.(producer!)
       await producer!.close()
       consumer!.close()
       const { digest, elements } = await exchange!.done.promise

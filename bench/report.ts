@@ -5,10 +5,15 @@ import type { Row, Side } from "./rows.ts"
 export const short = (n: number): string =>
   n >= 1e6 ? `${(n / 1e6).toPrecision(3)} M` : n >= 1e3 ? `${(n / 1e3).toPrecision(3)} k` : n.toPrecision(3)
 
+/** A number of a unit that is not counted in thousands. */
+const plain = (n: number): string => n >= 100 ? n.toFixed(0) : n.toPrecision(3)
+
 export const ratioText = (n: number): string => n >= 10 ? n.toFixed(0) : n >= 2 ? n.toFixed(1) : n.toFixed(2)
 
-const number = (row: Row, side: Side): string =>
-  `${short(side.median)}${row.unit === "elements/s" ? "" : ` ${row.unit}`} (${short(side.min)}..${short(side.max)})`
+const number = ({ unit }: Row, { max, median, min }: Side): string =>
+  unit === "elements/s"
+    ? `${short(median)} (${short(min)}..${short(max)})`
+    : `${plain(median)} ${unit} (${plain(min)}..${plain(max)})`
 
 /** Payload, batch, window, when an element is acknowledged, and how many were lost. */
 export const settingText = ({ acknowledged, batch, lost, window }: Side): string =>

@@ -138,7 +138,7 @@ export const skippedRow = (row: string, goal: number | null, skipped: string): R
   skipped
 })
 
-const numbersOf = (measured: Measured): Numbers => ({ ...measured, values: measured.perSecond })
+export const numbersOf = (measured: Measured): Numbers => ({ ...measured, values: measured.perSecond })
 
 /** The fastest, among those that did not fail. */
 const best = (measured: ReadonlyArray<Measured>): Measured | undefined =>

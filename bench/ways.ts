@@ -13,6 +13,8 @@ export interface Run {
   readonly window: number
   /** Where the broker listens, for ways that have one. */
   readonly broker: string
+  /** How many consumers, all in one process, for ways that can have more than one. */
+  readonly devices: number
 }
 
 export interface Sum {
@@ -24,6 +26,10 @@ export interface Producer {
   /** Sends all elements, and returns when the way knows that they have arrived, or when they are sent. */
   readonly send: () => Promise<void>
   readonly close: () => Promise<void>
+  /** How many elements each device had, once all are sent. */
+  readonly shares?: () => ReadonlyArray<number>
+  /** How long each element took until it was acknowledged, in milliseconds, for ways that send one after the other. */
+  readonly latencies?: () => ReadonlyArray<number>
 }
 
 export interface Way {
@@ -46,6 +52,8 @@ export const ways = {
   "feeder-stacked": () => import("./ours/sockets.ts").then(({ stacked }) => stacked),
   "feeder-iterable": () => import("./ours/sockets.ts").then(({ iterable }) => iterable),
   "feeder-effect": () => import("./ours/sockets.ts").then(({ effect }) => effect),
+  "feeder-ping": () => import("./ours/ping.ts").then(({ ping }) => ping),
+  "net-ping": () => import("./peers/nodeNet.ts").then(({ echo }) => echo),
   "net-bytes": () => import("./peers/nodeNet.ts").then(({ bytes }) => bytes),
   "net-columns": () => import("./peers/nodeNet.ts").then(({ columns }) => columns),
   "net-columns-unacknowledged": () => import("./peers/nodeNet.ts").then(({ unacknowledged }) => unacknowledged),

@@ -1,5 +1,5 @@
 /** A feeder and its consumer over `SocketDevices`, by what the source gives. */
-import { Array as Arr, Cause, Effect, Fiber, Logger, Stream } from "effect"
+import { Array as Arr, Cause, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
 import { DeviceSpec, Feeder } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { expect } from "../harness.ts"
@@ -12,51 +12,88 @@ type Made = Effect.Effect<Feeder.Feeder<AnyFeed["element"]>, Feeder.FeedError>
 
 type SetSource = (feeder: Feeder.Feeder<AnyFeed["element"]>, run: Run, gate: Effect.Effect<void>) => Made
 
-const consume: Way["consume"] = async ({ batch, n, payload, window }, ready, done) => {
-  const port = await freePort()
+/** Hosts the feed at as many ports as there are devices, in one process. */
+const consume: Way["consume"] = async ({ batch, devices, n, payload, window }, ready, done) => {
   const feed = feedOf(payload, window)
+  const listening: Array<string> = []
   let elements = 0
   let digest = 0
-  const consumed = Effect.sync(() => ready(`tcp://127.0.0.1:${port}`)).pipe(
-    Effect.andThen(feed.forEachBatch(batch, (values, { size }) =>
-      Effect.sync(() => {
-        elements += size
-        digest += payload.digestBatch(values)
-        if (elements === n) done({ elements, digest })
-      }))),
-    Effect.provide(SocketDevices.layerHost({ feeds: [feed], port })),
-    // That it is for this machine only goes without saying.
-    Effect.provide(Logger.layer([]))
+  const host = Effect.gen(function*() {
+    const port = yield* Effect.promise(freePort)
+    const consumed = Effect.sync(() => {
+      listening.push(`tcp://127.0.0.1:${port}`)
+      if (listening.length === devices) ready(listening.join(" "))
+    }).pipe(
+      Effect.andThen(feed.forEachBatch(batch, (values, { size }) =>
+        Effect.sync(() => {
+          elements += size
+          digest += payload.digestBatch(values)
+          if (elements === n) done({ elements, digest })
+        }))),
+      Effect.provide(SocketDevices.layerHost({ feeds: [feed], port }))
+    )
+    yield* consumed
+  })
+  await Effect.runPromise(
+    Effect.all(Array.from({ length: devices }, () => host), { concurrency: "unbounded", discard: true }).pipe(
+      // That they are for this machine only goes without saying.
+      Effect.provide(Logger.layer([]))
+    )
   )
-  await Effect.runPromise(consumed)
   if (elements !== n) done({ elements, digest })
 }
 
-/** What is timed begins when the feeder is at its device, and ends when everything is settled. */
-const connect = (setSource: SetSource): Way["connect"] => async (run, address) => {
+const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
+
+/** Runs a feeder, and returns when it is at all of its devices. */
+export const attach = (
+  run: Pick<Run, "payload" | "window">,
+  addresses: string,
+  setSource: (feeder: Feeder.Feeder<AnyFeed["element"]>) => Made
+) =>
+  Effect.gen(function*() {
+    const all = addresses.split(" ")
+    const made = yield* Feeder.make(feedOf(run.payload, run.window))
+    const feeder = yield* setSource(made)
+    const devices = SocketDevices.layer(
+      Object.fromEntries(all.map((address, i) => [`/job:consumer/replica:${i}`, address]))
+    )
+    yield* Effect.provide(
+      feeder.addRemoteDevices(DeviceSpec.replicas("consumer", all.length)),
+      yield* Layer.build(devices)
+    )
+    const running = yield* Effect.forkChild(feeder.run)
+    while (running.pollUnsafe() === undefined && !isAttached(yield* feeder.status)) yield* Effect.sleep(1)
+    return { feeder, running }
+  })
+
+/** What is timed begins when the feeder is at its devices, and ends when everything is settled. */
+const connect = (setSource: SetSource): Way["connect"] => async (run, addresses) => {
   const gate = Promise.withResolvers<void>()
-  const live = Promise.withResolvers<void>()
-  const fiber = Effect.runFork(
-    Effect.scoped(Effect.gen(function*() {
-      const made = yield* Feeder.make(feedOf(run.payload, run.window))
-      const feeder = yield* setSource(made, run, Effect.promise(() => gate.promise))
-      yield* feeder.addRemoteDevices(DeviceSpec.replicas("consumer", 1))
-      const running = yield* Effect.forkChild(feeder.run)
-      while ((yield* feeder.status).devices[0]?.phase !== "Live" && running.pollUnsafe() === undefined) {
-        yield* Effect.sleep(1)
-      }
-      live.resolve()
-      return yield* Fiber.join(running)
-    })).pipe(Effect.provide(SocketDevices.layer({ "/job:consumer/replica:0": address })))
-  )
-  await live.promise
+  const attached = Promise.withResolvers<void>()
+  const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
+    const { running } = yield* attach(
+      run,
+      addresses,
+      (feeder) => setSource(feeder, run, Effect.promise(() => gate.promise))
+    )
+    attached.resolve()
+    return yield* Fiber.join(running)
+  })))
+  fiber.addObserver((exit) => {
+    if (Exit.isFailure(exit)) attached.reject(new Error(Cause.pretty(exit.cause)))
+  })
+  await attached.promise
+  let shares: ReadonlyArray<number> = []
   return {
     send: async () => {
       gate.resolve()
       const ledger = await Effect.runPromise(Fiber.join(fiber))
       expect("delivered", ledger.delivered, run.n)
+      shares = ledger.devices.map(({ delivered }) => delivered)
     },
-    close: async () => {}
+    close: async () => {},
+    shares: () => shares
   }
 }
 

@@ -187,3 +187,47 @@ export const unacknowledged: Way = {
     }
   }
 }
+
+// -----------------------------------------------------------------------------
+// echo
+// -----------------------------------------------------------------------------
+
+/** Writes one element's columns after the other, each when the former has come back. */
+export const echo: Way = {
+  consume: ({ n, payload }, ready, done) => {
+    let left = n
+    return serve(ready, (socket) => {
+      socket.on("data", (data) => {
+        socket.write(data)
+        if (--left === 0) done(sumOf(payload, n))
+      })
+    })
+  },
+  connect: async ({ n, payload }, address) => {
+    const socket = await dial(address)
+    const message = Buffer.concat(segmentsOf(payload, some(payload.pool, 0, 1)))
+    const latencies: Array<number> = []
+    return {
+      send: () =>
+        new Promise((resolve) => {
+          let start = 0
+          let length = 0
+          const go = () => {
+            length = 0
+            start = performance.now()
+            socket.write(message)
+          }
+          socket.on("data", (data) => {
+            length += data.length
+            if (length < message.length) return
+            latencies.push(performance.now() - start)
+            if (latencies.length === n) resolve()
+            else go()
+          })
+          go()
+        }),
+      close: () => hangUp(socket),
+      latencies: () => latencies
+    }
+  }
+}
