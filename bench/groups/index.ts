@@ -8,5 +8,6 @@ import { groups as latency } from "./latency.ts"
 import { groups as local } from "./local.ts"
 import { groups as overhead } from "./overhead.ts"
 import { groups as tcp } from "./tcp.ts"
+import { groups as worker } from "./worker.ts"
 
-export const groups: ReadonlyArray<Group> = [...local, ...codec, ...tcp, ...delay, ...latency, ...devices, ...overhead, ...brokers]
+export const groups: ReadonlyArray<Group> = [...local, ...codec, ...worker, ...tcp, ...delay, ...latency, ...devices, ...overhead, ...brokers]

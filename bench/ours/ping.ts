@@ -1,5 +1,5 @@
 /** A feeder that is given one element after the other, each when the former is acknowledged. */
-import { Cause, Effect, Fiber, Queue, Stream } from "effect"
+import { type Cause, Effect, Fiber, Queue, Stream } from "effect"
 import type { Way } from "../ways.ts"
 import { attach, chunks } from "./sockets.ts"
 

@@ -8,18 +8,23 @@ import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rp
 import * as Codecs from "../messageCodecs.ts"
 import { batches as batchesOf, digestAll, type Payload } from "../payloads.ts"
 import { freePort } from "../ports.ts"
-import type { Way } from "../ways.ts"
+import type { Sum, Way } from "../ways.ts"
 
 export const groupOf = ({ element }: Payload) =>
   RpcGroup.make(Rpc.make("Push", { payload: { elements: Schema.Array(element) }, success: Schema.Number }))
 
-/** Answers each call with how many elements it carried. */
-export const handlersOf = (payload: Payload, onSum: (sum: { elements: number; digest: number }) => void) =>
+/** Answers each call, by default with how many elements it carried. */
+export const handlersOf = (
+  payload: Payload,
+  onSum: (sum: Sum) => void,
+  answer: (sum: Sum) => number = ({ elements }) => elements
+) =>
   groupOf(payload).toLayer({
     Push: ({ elements }) =>
       Effect.sync(() => {
-        onSum({ elements: elements.length, digest: digestAll(payload, elements) })
-        return elements.length
+        const sum = { elements: elements.length, digest: digestAll(payload, elements) }
+        onSum(sum)
+        return answer(sum)
       })
   })
 
