@@ -1,0 +1,249 @@
+/**
+ * One place for a worker: it is started, looked after, started again when it ends, and ended with the scope.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
+import { WorkerEnded } from "./workerErrors.ts"
+import type { Start, Started } from "./workerStart.ts"
+import { start } from "./workerStart.ts"
+import type { Pipe } from "./workerWire.ts"
+import { FromWorker } from "./workerWire.ts"
+
+/** How a worker is looked after. */
+export interface Care {
+  readonly restart: Schedule.Schedule<unknown, DeviceLost>
+  readonly unresponsiveAfter: Duration.Duration
+  readonly startWithin: Duration.Duration
+  readonly gracePeriod: Duration.Duration
+}
+
+/** What a place says of itself. */
+export interface PlaceStatus {
+  readonly device: string
+  /** `idle`: its feeds have ended, and it is started when it is needed again. `failed`: it is not started again. */
+  readonly state: "starting" | "running" | "waiting" | "idle" | "failed"
+  /** What it runs as, such as `thread 3` or `process 4711`. */
+  readonly ran: string | undefined
+  /** How often it was started. */
+  readonly starts: number
+  /** How it last ended before its feed had. */
+  readonly last: WorkerEnded | undefined
+}
+
+/** A link to a worker. */
+export interface WorkerLink {
+  readonly pipe: Pipe
+  /** Why the link has ended: waits a little for the end of a worker whose wire is closed, to know that it is gone. */
+  readonly lost: Effect.Effect<DeviceLost>
+}
+
+/** A place: see the module. */
+export interface Place {
+  /** Lives of workers, one after the other, until it is interrupted or there is to be none. */
+  readonly run: Effect.Effect<void>
+  readonly status: () => PlaceStatus
+  /** A link to its worker, which may still have to start. */
+  readonly open: Effect.Effect<WorkerLink, DeviceLost | FeedRefused, Scope.Scope>
+}
+
+/** One life of a worker. */
+interface Life {
+  readonly started: Started
+  readonly ready: Deferred.Deferred<void>
+  readonly closed: Deferred.Deferred<void>
+  readonly ended: Deferred.Deferred<Ended>
+}
+
+interface Ended {
+  readonly error: WorkerEnded
+  /** It ended by itself, without an error, and had closed its host before. */
+  readonly isWell: boolean
+}
+
+/** In how many parts the time is counted in which a worker must answer. A parent that was blocked has missed only one. */
+const turns = 4
+
+/** How long the end of a worker is waited for when its wire has closed. */
+const endTime = "1 second"
+
+const isWord = Schema.is(FromWorker)
+
+/** Starts a worker, waits until it has ended, and says how. The scope ends it: gently at first. */
+const live = (options: Start, care: Care, begun: (life: Life) => void): Effect.Effect<Ended, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const life = { ready: Deferred.makeUnsafe<void>(), closed: Deferred.makeUnsafe<void>() }
+    const ended = Deferred.makeUnsafe<Ended>()
+    let hasAnswered = true
+    let hasLeft = false
+    /** Why the place has ended it. */
+    let reason: Pick<WorkerEnded, "how" | "millis"> | undefined
+    const about = { device: options.device, worker: options.url.href }
+    const begin = Effect.try({
+      try: () =>
+        start(options, {
+          said: (word) => {
+            hasAnswered = true
+            if (!isWord(word)) return
+            if (word._tag === "Ready") Deferred.doneUnsafe(life.ready, Effect.void)
+            if (word._tag === "Left") hasLeft = true
+          },
+          opened: (pipe) => pipe.closeUnsafe(),
+          closed: () => Deferred.doneUnsafe(life.closed, Effect.void)
+        }, (how) => {
+          const isWell = reason === undefined && how.how === "exit" && how.code === 0 && hasLeft
+          const error = new WorkerEnded({ ...about, ran: started?.ran ?? options.kind, ...how, ...reason })
+          Deferred.doneUnsafe(ended, Effect.succeed({ error, isWell }))
+        }),
+      catch: (cause) => new WorkerEnded({ ...about, ran: options.kind, how: "start", cause })
+    })
+    let started: Started | undefined
+    const goes = yield* Effect.result(begin)
+    if (Result.isFailure(goes)) return { error: goes.failure, isWell: false }
+    started = goes.success
+    const { killUnsafe, wire } = started
+    const end = (why: typeof reason) =>
+      Effect.sync(() => {
+        reason = why
+        killUnsafe()
+      })
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        wire.say({ _tag: "Leave", byMillis: Math.ceil(Duration.toMillis(care.gracePeriod)) })
+        const isIn = yield* Effect.timeoutOption(Deferred.await(ended), care.gracePeriod)
+        if (Option.isSome(isIn)) return
+        killUnsafe()
+        yield* Deferred.await(ended)
+      }).pipe(Effect.ensuring(Effect.sync(() => wire.closeUnsafe())))
+    )
+    begun({ started, ...life, ended })
+    const millis = Duration.toMillis(care.unresponsiveAfter)
+    let missed = 0
+    const turn: Effect.Effect<void> = Effect.suspend(() => {
+      missed = hasAnswered ? 0 : missed + 1
+      if (missed === turns) return end({ how: "blocked", millis })
+      if (missed === 0) {
+        hasAnswered = false
+        wire.say({ _tag: "Ping" })
+      }
+      return Effect.andThen(Effect.sleep(millis / turns), turn)
+    })
+    yield* Deferred.await(life.ready).pipe(
+      Effect.timeoutOption(care.startWithin),
+      Effect.flatMap(Option.match({
+        onNone: () => end({ how: "silent", millis: Duration.toMillis(care.startWithin) }),
+        onSome: () => Duration.isFinite(care.unresponsiveAfter) ? turn : Effect.void
+      })),
+      Effect.forkScoped
+    )
+    return yield* Deferred.await(ended)
+  })
+
+/** Makes a place. */
+export const make = (options: Start, care: Care): Effect.Effect<Place> =>
+  Effect.map(Schedule.toStep(care.restart), (step): Place => {
+    const { device } = options
+    let life: Life | undefined
+    let state: PlaceStatus["state"] = "starting"
+    let starts = 0
+    let last: WorkerEnded | undefined
+    /** Opens when there is another life, or there will be none. */
+    let changed = Latch.makeUnsafe(false)
+    const wanted = Latch.makeUnsafe(true)
+    const lost = (cause: WorkerEnded) => new DeviceLost({ device, fate: "gone", cause })
+    const change = (to: PlaceStatus["state"], next: Life | undefined) => {
+      state = to
+      life = next
+      const former = changed
+      changed = Latch.makeUnsafe(false)
+      former.openUnsafe()
+    }
+
+    const run: Effect.Effect<void> = Effect.gen(function*() {
+      for (;;) {
+        yield* wanted.await
+        change("starting", undefined)
+        starts++
+        const { error, isWell } = yield* Effect.scoped(live(options, care, (life) => change("starting", life)))
+        if (isWell) {
+          wanted.closeUnsafe()
+          change("idle", undefined)
+          continue
+        }
+        last = error
+        const now = yield* Clock.currentTimeMillis
+        const next = yield* Effect.exit(step(now, lost(error)))
+        if (Exit.isFailure(next)) break
+        const delay = Duration.toMillis(next.value[1])
+        change("waiting", undefined)
+        yield* Effect.logWarning(`device ${device}: ${error.message}; it is started again in ${delay} ms`)
+        yield* Effect.sleep(delay)
+      }
+      change("failed", undefined)
+      yield* Effect.logError(`device ${device}: ${last?.message}; it is not started again`)
+    })
+
+    /** The life there is once it hosts its feeds. One that ends before is not waited for again. */
+    const ready: Effect.Effect<Life, DeviceLost | FeedRefused> = Effect.suspend(() => {
+      const now = life
+      if (state === "failed") {
+        const detail = `${
+          last?.message ?? "its worker ended"
+        }; its \`restart\` schedule allows no more than ${starts} starts`
+        return Effect.fail(new FeedRefused({ device, reason: "ended", detail }))
+      }
+      if (now === undefined) {
+        wanted.openUnsafe()
+        return Effect.andThen(changed.await, ready)
+      }
+      return Effect.raceFirst(
+        Effect.as(Deferred.await(now.ready), now),
+        Effect.flatMap(Deferred.await(now.ended), ({ error, isWell }) => {
+          if (!isWell) return Effect.fail(lost(error))
+          return life === now ? Effect.andThen(changed.await, ready) : ready
+        })
+      )
+    })
+    return {
+      run,
+      status: () => ({
+        device,
+        state: life !== undefined && Deferred.isDoneUnsafe(life.ready) ? "running" : state,
+        ran: life?.started.ran,
+        starts,
+        last
+      }),
+      open: Effect.flatMap(ready, ({ closed, ended, started }) =>
+        Effect.map(
+          Effect.acquireRelease(
+            Effect.sync(started.wire.openUnsafe),
+            (pipe) => Effect.sync(pipe.closeUnsafe)
+          ),
+          (pipe) => ({
+            pipe,
+            // The ports of a thread that ends close in no order.
+            lost: Effect.timeoutOption(Deferred.await(closed), "20 millis").pipe(
+              Effect.flatMap((isClosed) =>
+                Option.isSome(isClosed)
+                  ? Effect.timeoutOption(Deferred.await(ended), endTime)
+                  : Effect.succeedNone
+              ),
+              Effect.map(Option.match({
+                onSome: ({ error }) => lost(error),
+                onNone: () =>
+                  new DeviceLost({ device, fate: "unknown", cause: new Error("its worker has closed the link") })
+              }))
+            )
+          })
+        ))
+    }
+  })
