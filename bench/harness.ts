@@ -59,6 +59,9 @@ export interface Measured extends Setting {
   readonly failed: string | undefined
 }
 
+/** Rounds that are not counted. */
+const warmUps = 2
+
 /** A run that takes longer than this has lost something, or hangs. */
 const deadline = 20_000
 
@@ -144,10 +147,13 @@ export const measure = async (
       counts[i] = await calibrate(one, millis)
     })
   }
-  // The compiled code may have got better, or worse, with the other cases; and a first round of all is not counted.
-  for (let i = 0; i < cases.length; i++) {
+  // The compiled code may have got better, or worse, with the other cases; and the first rounds of all are not counted.
+  for (let turn = 0; turn < warmUps * cases.length; turn++) {
+    const i = turn % cases.length
     await attempt(i, async (one) => {
-      counts[i] = rounded(one, counts[i]! * millis / (await time(one, counts[i]!)).millis)
+      // A clock that ticks coarsely, or not at all, changes no number by more than this.
+      const taken = Math.max((await time(one, counts[i]!)).millis, millis / 8)
+      counts[i] = rounded(one, counts[i]! * millis / taken)
     })
   }
   for (let round = 0; round < rounds; round++) {

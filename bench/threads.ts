@@ -38,6 +38,8 @@ export const threaded = (options: {
     window,
     acknowledged: "processed",
     clock: "wall",
+    // A consumer that stays waits for a batch to be full.
+    start: batch,
     before: async (n) => {
       thread ??= await (await options.start())(payload, { batch, window })
       count = n

@@ -10,7 +10,7 @@ const worker = (payload: Name, at: { readonly batch: number; readonly window: nu
     name: `worker-${payload}`,
     title: `A worker thread, ${payload === "small" ? "small elements" : "tensors"}`,
     cases: {
-      ours: () => ({ missing: "there is no WorkerDevices yet" }),
+      ours: make("Feeder over WorkerDevices", () => import("../ours/workers.ts").then(({ start }) => start)),
       "post-message": make(
         "postMessage, our columns transferred",
         () => import("../peers/postMessage.ts").then(({ start }) => start)

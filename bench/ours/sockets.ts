@@ -43,7 +43,8 @@ const consume: Way["consume"] = async ({ batch, devices, n, payload, window }, r
   if (elements !== n) done({ elements, digest })
 }
 
-const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
+/** Whether the feeder is at all of its devices. */
+export const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
 
 /** Runs a feeder, and returns when it is at all of its devices. */
 export const attach = (
