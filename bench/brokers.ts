@@ -63,5 +63,8 @@ export const nats = broker(
 export const redis = broker(
   "redis-server",
   "apt-get install redis-server",
-  (port, directory) => ['--bind', '127.0.0.1', '--port', String(port), '--dir', directory, '--save', '', '--appendonly', 'no']
+  (
+    port,
+    directory
+  ) => ["--bind", "127.0.0.1", "--port", String(port), "--dir", directory, "--save", "", "--appendonly", "no"]
 )

@@ -1,6 +1,6 @@
 /** Cases whose consumer is a thread of this process. */
 import { type Case, expect } from "./harness.ts"
-import { digestOf, type Name, payloads, type Payload } from "./payloads.ts"
+import { digestOf, type Name, type Payload, payloads } from "./payloads.ts"
 import type { Sum } from "./ways.ts"
 
 export interface ThreadRun {
@@ -17,7 +17,10 @@ export interface Threaded {
   readonly end: () => Promise<void>
 }
 
-export type StartThread = (payload: Payload, at: { readonly batch: number; readonly window: number }) => Promise<Threaded>
+export type StartThread = (
+  payload: Payload,
+  at: { readonly batch: number; readonly window: number }
+) => Promise<Threaded>
 
 export const threaded = (options: {
   readonly name: string

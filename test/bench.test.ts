@@ -31,7 +31,17 @@ const collect = () => {
 describe("rows", () => {
   it("take ratios inside rounds, and the median of them", () => {
     const row = rowOf("a", numbers("ours", 10, 40, 90), numbers("peer", 10, 10, 10), { goal: 4 })
-    assert.deepInclude(row, { row: "a", ours: 40, peer: 10, ratio: 4, goal: 4, reached: true, min: 1, max: 9, pairs: 3 })
+    assert.deepInclude(row, {
+      row: "a",
+      ours: 40,
+      peer: 10,
+      ratio: 4,
+      goal: 4,
+      reached: true,
+      min: 1,
+      max: 9,
+      pairs: 3
+    })
     assert.deepStrictEqual(row.sides.ours, { ...setting, name: "ours", lost: 0, median: 40, min: 10, max: 90 })
     // The two medians have another ratio.
     assert.strictEqual(rowOf("b", numbers("o", 1, 2, 9), numbers("p", 1, 4, 3), { goal: null }).ratio, 1)
@@ -172,7 +182,8 @@ describe("documents", () => {
   })
 
   it("get marks for new groups, keep what is between those of others, and lose those of former ones", () => {
-    const document = "<!-- groups -->\n<!-- b -->\nB\n<!-- end of b --><!-- c -->\nC\n<!-- end of c -->\n<!-- end of groups -->"
+    const document =
+      "<!-- groups -->\n<!-- b -->\nB\n<!-- end of b --><!-- c -->\nC\n<!-- end of c -->\n<!-- end of groups -->"
     assert.strictEqual(
       withMarks(document, "groups", ["a", "b"]),
       "<!-- groups -->\n\n<!-- a -->\n\n<!-- end of a -->\n\n<!-- b -->\nB\n<!-- end of b -->\n\n<!-- end of groups -->"

@@ -10,4 +10,14 @@ import { groups as overhead } from "./overhead.ts"
 import { groups as tcp } from "./tcp.ts"
 import { groups as worker } from "./worker.ts"
 
-export const groups: ReadonlyArray<Group> = [...local, ...codec, ...worker, ...tcp, ...delay, ...latency, ...devices, ...overhead, ...brokers]
+export const groups: ReadonlyArray<Group> = [
+  ...local,
+  ...codec,
+  ...worker,
+  ...tcp,
+  ...delay,
+  ...latency,
+  ...devices,
+  ...overhead,
+  ...brokers
+]

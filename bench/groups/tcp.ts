@@ -14,7 +14,8 @@ export interface At {
 export const makers = (payload: Name) => {
   const of =
     (acknowledged: string) =>
-    (name: string, way: WayName, at: At, broker: () => Promise<string | Missing> = () => Promise.resolve("")): Maker =>
+    (name: string, way: WayName, at: At, broker: () => Promise<string | Missing> = () =>
+      Promise.resolve("")): Maker =>
     async () => {
       const address = await broker()
       return typeof address === "string"
@@ -43,7 +44,12 @@ const small = (): Group => {
       "grpc-columns": processed("grpc-js, our columns, validated", "grpc-columns", { batch: 1024, window: 16384 }),
       rpc: processed("Effect rpc, same Schema", "rpc", { batch: 256, window: 2048 }),
       "rpc-element": processed("Effect rpc, a call for each element", "rpc-element", { batch: 1, window: 64 }),
-      "nats-columns": processed("NATS core, our columns, validated", "nats-columns", { batch: 512, window: 8192 }, nats),
+      "nats-columns": processed(
+        "NATS core, our columns, validated",
+        "nats-columns",
+        { batch: 512, window: 8192 },
+        nats
+      ),
       "nats-msgpackr": processed("NATS core, msgpackr", "nats-msgpackr", { batch: 256, window: 8192 }, nats),
       columns: processed("node:net, our columns, validated", "net-columns", at),
       bytes: none("node:net, bare bytes", "net-bytes", { batch: 3276, window: 3276 })

@@ -20,6 +20,7 @@ const tell = (): void => {
   channel.postMessage({ elements, digest })
 }
 
+// oxlint-disable-next-line unicorn/prefer-add-event-listener -- this one's type has the data
 channel.onmessage = ({ data }) => {
   target = (data as Target).target
   tell()

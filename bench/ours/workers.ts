@@ -49,6 +49,7 @@ export const start: StartThread = async (payload, { batch, window }) => {
     send: async ({ n }) => {
       total += n
       const told = new Promise<Sum>((resolve) => {
+        // oxlint-disable-next-line unicorn/prefer-add-event-listener -- this one's type has the data
         channel.onmessage = ({ data }) => resolve(data as Sum)
       })
       const target: Target = { target: total }

@@ -89,4 +89,3 @@ const way = ({ decode, encode }: Codecs.MessageCodec): Way => ({
 export const messages = way(protobufs)
 
 export const columns = way(Codecs.columns)
-

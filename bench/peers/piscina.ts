@@ -23,10 +23,12 @@ export const start: StartThread = async (payload) => {
       for (let sent = 0; sent < n; sent += batch) {
         if (running.length >= most) await running.shift()
         const next = some(payload.pool, sent, Math.min(batch, n - sent))
-        running.push(pool.run(next).then((sum) => {
-          digest += sum
-          elements += next.length
-        }))
+        running.push(
+          pool.run(next).then((sum) => {
+            digest += sum
+            elements += next.length
+          })
+        )
       }
       await Promise.all(running)
       return { elements, digest }

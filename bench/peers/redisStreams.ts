@@ -29,7 +29,16 @@ export const columns: Way = {
     for (let elements = 0; elements < n;) {
       const read = await redis.callBuffer(
         "XREADGROUP",
-        "GROUP", "consumers", "consumer", "COUNT", most, "BLOCK", 1000, "STREAMS", stream, ">"
+        "GROUP",
+        "consumers",
+        "consumer",
+        "COUNT",
+        most,
+        "BLOCK",
+        1000,
+        "STREAMS",
+        stream,
+        ">"
       ) as Read | null
       const ids: Array<Buffer> = []
       for (const [id, fields] of read?.[1] ?? []) {

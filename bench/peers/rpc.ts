@@ -50,9 +50,14 @@ const connect = (size: (batch: number) => number): Way["connect"] => async ({ ba
   const scope = await Effect.runPromise(Scope.make())
   const client = await Effect.runPromise(
     Effect.gen(function*() {
-      const protocol = yield* Layer.build(RpcClient.layerProtocolSocket().pipe(
-        Layer.provide([NodeSocket.layerNet({ host: "127.0.0.1", port: Number(address), noDelay: true }), serialization])
-      ))
+      const protocol = yield* Layer.build(
+        RpcClient.layerProtocolSocket().pipe(
+          Layer.provide([
+            NodeSocket.layerNet({ host: "127.0.0.1", port: Number(address), noDelay: true }),
+            serialization
+          ])
+        )
+      )
       return yield* Effect.provide(RpcClient.make(groupOf(payload), { disableTracing: true }), protocol)
     }).pipe(Scope.provide(scope))
   )
