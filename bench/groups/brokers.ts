@@ -9,9 +9,9 @@ const brokers = (): Group => {
     name: "broker-small",
     title: "Brokers, small elements",
     cases: {
-      ours: processed("Feeder over TCP, no broker", "feeder-chunks", { batch: 1024, window: 8192 }),
-      jetstream: accepted("JetStream, our columns", "jetstream", { batch: 512, window: 8192 }, nats),
-      redis: accepted("Redis streams, our columns", "redis-streams", { batch: 512, window: 8192 }, redis),
+      ours: processed("Feeder over TCP, no broker", "feeder-chunks", { batch: 2048, window: 16384 }),
+      jetstream: accepted("JetStream, our columns", "jetstream", { batch: 512, window: 16384 }, nats),
+      redis: accepted("Redis streams, our columns", "redis-streams", { batch: 2048, window: 32768 }, redis),
       bullmq: accepted("BullMQ, JSON", "bullmq", { batch: 64, window: 4096 }, redis)
     },
     rows: [

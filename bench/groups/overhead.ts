@@ -13,7 +13,7 @@ import { type Profile, profiled } from "../profiler.ts"
 import { remote } from "../remote.ts"
 import { type Group, numbersOf, type Report, rowOf, sideOf, skippedRow } from "../rows.ts"
 
-const at = { payload: "small", batch: 1024, window: 8192 } as const
+const at = { payload: "small", batch: 2048, window: 16384 } as const
 
 const goal = 0.9
 
