@@ -12,6 +12,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { fileURLToPath } from "node:url"
 import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
 import { WorkerEnded } from "./workerErrors.ts"
 import type { Start, Started } from "./workerStart.ts"
@@ -87,7 +88,7 @@ const live = (options: Start, care: Care, begun: (life: Life) => void): Effect.E
     let hasLeft = false
     /** Why the place has ended it. */
     let reason: Pick<WorkerEnded, "how" | "millis"> | undefined
-    const about = { device: options.device, worker: options.url.href }
+    const about = { device: options.device, worker: fileURLToPath(options.url) }
     const begin = Effect.try({
       try: () =>
         start(options, {
@@ -202,8 +203,10 @@ export const make = (options: Start, care: Care): Effect.Effect<Place> =>
         return Effect.fail(new FeedRefused({ device, reason: "ended", detail }))
       }
       if (now === undefined) {
+        // Before the worker is asked for, which may start it in this very step.
+        const next = changed.await
         wanted.openUnsafe()
-        return Effect.andThen(changed.await, ready)
+        return Effect.andThen(next, ready)
       }
       return Effect.raceFirst(
         Effect.as(Deferred.await(now.ready), now),

@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
-import { pathToFileURL } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import * as Device from "../actors/Device.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
 import * as FailureTolerator from "../FailureTolerator.ts"
@@ -98,7 +98,8 @@ export class Workers extends Context.Service<Workers, {
 const check = (options: Options): Effect.Effect<URL, WorkerInvalid> =>
   Effect.suspend(() => {
     const { count, memoryLimit, worker } = options
-    const issue = (issue: string) => Effect.fail(new WorkerInvalid({ worker: String(worker), issue }))
+    const name = worker instanceof URL && worker.protocol === "file:" ? fileURLToPath(worker) : String(worker)
+    const issue = (issue: string) => Effect.fail(new WorkerInvalid({ worker: name, issue }))
     const url = typeof worker === "string" && !worker.startsWith("file:") ? pathToFileURL(worker) : new URL(worker)
     if (!Number.isSafeInteger(count) || count < 1) return issue(`\`count\` must be a positive integer, and is ${count}`)
     if (memoryLimit !== undefined && !(memoryLimit > 0)) {
@@ -121,8 +122,31 @@ const millisOf = (input: Duration.Input): Duration.Duration => Duration.fromInpu
  *
  * **Gotchas**
  *
- * Batches are moved to threads in memory of their own, which is transferred and not cloned. `tolerate` waits five seconds
- * by default after a first failure, which is long for workers.
+ * `tolerate` waits five seconds by default before it tries a device again, which is long for workers.
+ *
+ * **Example** (Four threads, and how they are)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Schema } from "effect"
+ * import { DeviceSpec, FailureTolerator, Feed, Feeder } from "effect-feeder"
+ * import * as WorkerDevices from "effect-feeder/layers/WorkerDevices"
+ *
+ * const Pages = Feed.make("pages", { element: Schema.String })
+ *
+ * const program = Effect.gen(function*() {
+ *   const ledger = yield* Feeder.run(Pages, {
+ *     source: ["one", "two"],
+ *     devices: DeviceSpec.replicas("consumer", 4),
+ *     tolerate: FailureTolerator.make({ initDelay: "200 millis" })
+ *   })
+ *   const { status } = yield* WorkerDevices.Workers
+ *   return [ledger, yield* status] as const
+ * }).pipe(Effect.provide(WorkerDevices.layer({
+ *   worker: new URL("./consumer.ts", import.meta.url),
+ *   count: 4,
+ *   memoryLimit: 512
+ * })))
+ * ```
  *
  * @category layers
  * @since 0.1.0
@@ -225,6 +249,24 @@ export const device: Effect.Effect<string, NotAWorker> = Effect.map(WorkerHost.h
 
 /**
  * Hosts feeds in a worker that `layer` has started. A worker hosts once: when its consumers have ended, let it end.
+ *
+ * **Example** (A worker file)
+ *
+ * ```ts import.meta.vitest
+ * import { Console, Effect, Schema } from "effect"
+ * import { Feed } from "effect-feeder"
+ * import * as WorkerDevices from "effect-feeder/layers/WorkerDevices"
+ *
+ * const Pages = Feed.make("pages", { element: Schema.String })
+ *
+ * const index = Pages.forEach((page) => Console.log(page.length)).pipe(
+ *   Effect.provide(WorkerDevices.layerHost({ feeds: [Pages] }))
+ * )
+ *
+ * // This program is no worker: nothing has started it as one.
+ * const error = await Effect.runPromise(Effect.flip(index))
+ * error._tag // => "NotAWorker"
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -20,11 +20,15 @@ const options = {
 
 const quiet = Layer.provide(Logger.layer([]))
 
-const relays = Relays.make()
+const relays = Relays.make(devices)
 
 FeedingLaws.suite("WorkerDevices, thread", it, {
   devices,
-  layer: WorkerDevices.layer(options).pipe(quiet, Layer.provide(Layer.effectDiscard(Relays.threads(relays)))),
+  layer: WorkerDevices.layer(options).pipe(
+    quiet,
+    Layer.tap(() => relays.all),
+    Layer.provide(Layer.effectDiscard(Relays.threads(relays)))
+  ),
   host: (device) => quiet(relays.layerHost(device, FeedingLaws.feeds))
 })
 
@@ -35,6 +39,7 @@ FeedingLaws.suite("WorkerDevices, process", it, {
   devices,
   layer: WorkerDevices.layer({ ...options, kind: "process", argv: ports.map(String) }).pipe(
     quiet,
+    Layer.tap(() => relays.all),
     Layer.provide(
       Layer.effectDiscard(
         Effect.forEach(devices, (device, i) => Relays.processes(relays, device, ports[i] ?? 0), { discard: true })
