@@ -45,6 +45,11 @@ export interface Options<Feeds extends ReadonlyArray<Any>> {
   readonly limits?: Limits | undefined
   /** What feeders are checked with before they are told anything. By default anyone is admitted. */
   readonly credentials?: Credentials["Service"] | undefined
+  /**
+   * Asked whenever something is handed out: whether this process is the device still. When it is not, what is queued is
+   * let go, and not handed out. By default it always is; for transports whose devices may be taken over by another process.
+   */
+  readonly mayHandOut?: (() => boolean) | undefined
 }
 
 /**
@@ -131,6 +136,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(limits.lease ?? "10 minutes")),
       handshake: Duration.fromInputUnsafe(limits.handshake ?? "10 seconds"),
       credentials: options.credentials,
+      mayHandOut: options.mayHandOut ?? (() => true),
       now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
       abandoned: Deferred.makeUnsafe(),
       isLeaving: false,

@@ -59,6 +59,8 @@ export interface Shared {
   readonly leaseMillis: number
   readonly handshake: Duration.Duration
   readonly credentials: Credentials["Service"] | undefined
+  /** Whether this process is the device still. */
+  readonly mayHandOut: () => boolean
   readonly now: () => number
   readonly abandoned: Deferred.Deferred<void>
   isLeaving: boolean
@@ -107,7 +109,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       name: feed.name,
       onCollect: wakeAll,
       isCurrent: ({ place, session }) => {
-        const verdict = HostSession.verdict(session.state, place, shared.now())
+        const verdict = shared.mayHandOut() ? HostSession.verdict(session.state, place, shared.now()) : "lapsed"
         if (verdict === "lapsed") {
           session.state = HostSession.lapse(session.state)
           if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()

@@ -1,0 +1,499 @@
+/**
+ * The feeder's side of one device at the broker. It answers the feeder as a device does: an element counts as accepted
+ * once the stream has it, and what the consumers made of it is read from what the device tells.
+ */
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Schedule from "effect/Schedule"
+import type { Batch, DeviceFrame, FeederFrame, FeedInfo, Hello, Progress, RefusedReason } from "../RemoteDevices.ts"
+import { DeviceLost, versions } from "../RemoteDevices.ts"
+import { differences } from "./fingerprint.ts"
+import * as Frames from "./frames.ts"
+import type { Client } from "./jetStreamClient.ts"
+import { partOf } from "./jetStreamParts.ts"
+import type { Fence, HostRecord, Names, Told } from "./jetStreamRecords.ts"
+import { isLater, token, write } from "./jetStreamRecords.ts"
+import type { View } from "./jetStreamView.ts"
+
+/** What is being stored: sequences `first` to `last`. */
+interface Stored {
+  readonly first: number
+  readonly last: number
+  readonly bytes: number
+  isStored: boolean
+}
+
+/** What was stored and is not handed out yet counts against the bytes. */
+interface Parcel {
+  readonly last: number
+  readonly count: number
+  readonly elementBytes: number
+}
+
+/** Most that is on its way to the broker: messages and bytes. A sender waits beyond that. */
+const mostOnWay = 128
+const mostBytesOnWay = 8 * 1024 * 1024
+
+/** What a message may take beside the columns of its batch. */
+const headBytes = 64 * 1024
+
+/** How long the end of an `accepted` feed waits for a consumer that takes what is stored, each time that it takes. */
+const lingerMillis = 1000
+
+export interface Store {
+  readonly feeder: string
+  /** Whether something of its last session may still be handed out that the feeder may give to others. */
+  readonly isUnfenced: () => boolean
+  readonly hello: (frame: Hello, link: StoreLink) => Effect.Effect<void>
+  readonly send: (frame: Exclude<FeederFrame, Hello>, link: StoreLink) => Effect.Effect<void, DeviceLost>
+  /** The link was closed. */
+  readonly unlinkUnsafe: (link: StoreLink) => void
+  /** Fences a session that was left for half of its lease. */
+  readonly lapse: Effect.Effect<void>
+  readonly changedUnsafe: () => void
+  /** Whether it waits for the end. */
+  readonly isEnding: () => boolean
+}
+
+/** What a store says on a link: frames in order, and a report if one is due. */
+export interface StoreLink {
+  readonly frames: Array<DeviceFrame>
+  readonly wake: Latch.Latch
+  isClosed: boolean
+  report: (() => DeviceFrame) | undefined
+}
+
+/** A link that nothing was said on. */
+export const makeLink = (): StoreLink => ({
+  frames: [],
+  wake: Latch.makeUnsafe(false),
+  isClosed: false,
+  report: undefined
+})
+
+/** Why a device does not take a feed, if so. */
+export const refusal = (
+  host: HostRecord,
+  feed: FeedInfo
+): { readonly reason: RefusedReason; readonly detail: string } | undefined => {
+  const hosted = host.feeds[feed.name]
+  if (hosted === undefined) {
+    const known = Object.keys(host.feeds).map((name) => `"${name}"`).join(", ")
+    return { reason: "unknown feed", detail: `it hosts ${known}, the feeder has "${feed.name}"` }
+  }
+  if (hosted.fingerprint !== feed.fingerprint) {
+    return {
+      reason: "different feed",
+      detail: `feed "${feed.name}": ${differences(hosted.fingerprint, feed.fingerprint)}`
+    }
+  }
+  if (hosted.delivery === "atMostOnce") {
+    const detail = `feed "${feed.name}" is atMostOnce, and what is stored is handed out again when a consumer dies; ` +
+      `declare it atLeastOnce or effectivelyOnce, or use another transport`
+    return { reason: "invalid", detail }
+  }
+  return undefined
+}
+
+/** The store of one feeder for one feed of a device. */
+export const make = (options: {
+  readonly client: Client
+  readonly names: Names
+  readonly view: View
+  readonly device: string
+  readonly feed: FeedInfo
+  readonly feeder: string
+  readonly maxPayload: number
+  /** Waits until nothing that the feeder gives again may be handed out elsewhere, too. */
+  readonly untilFenced: Effect.Effect<void>
+}): Store => {
+  const { client, device, feed, feeder, names, view } = options
+  const subject = names.fed(feed.name, device, feeder)
+  const fenceSubject = names.fence(device, feed.name, feeder)
+  const toldSubject = names.told(device, feed.name, feeder)
+  const free = Latch.makeUnsafe(true)
+
+  let hello: Hello | undefined
+  let link: StoreLink | undefined
+  let leftAt: number | undefined
+  let isFenced = false
+  /** Up to which sequence all is published, stored, and known by the feeder to be stored. */
+  let sent = 0
+  let accepted = 0
+  let reported = 0
+  let onWay: Array<Stored> = []
+  let bytesOnWay = 0
+  let parcels: Array<Parcel> = []
+  let acceptedBytes = 0
+  let deliveredBytes = 0
+  let delivered = 0
+  let deliveredAt = 0
+  let settled = 0
+  let creditTo = 0
+  let creditBytesTo = 0
+  /** What is kept of earlier sessions of this incarnation. */
+  let kept: ReadonlyArray<readonly [session: number, keepTo: number]> = []
+  let carried = 0
+  let isEndSent = false
+  let isEndStored = false
+  let last = 0
+  let number = 0
+  /** Which numbers of the device's records the reports told, if they told of something other than done. */
+  let telling: Array<{ readonly report: number; readonly told: number }> = []
+  let confirmed = 0
+  let isConfirmed = true
+
+  const told = (): Told | undefined => {
+    const record = view.told(toldSubject)
+    return record !== undefined && record.incarnation === hello?.incarnation ? record : undefined
+  }
+
+  const ofSession = (record: Told | undefined, session: number): number =>
+    record?.delivered.find(([each]) => each === session)?.[1] ?? 0
+
+  /** How much of what is kept was not handed out. */
+  const keptLeft = (record: Told | undefined): number =>
+    kept.reduce((sum, [session, to]) => sum + Math.max(0, to - ofSession(record, session)), 0)
+
+  const unsettled = (): number => hello?.acknowledge === "processed" ? sent - settled : sent - reported
+
+  const report = (): DeviceFrame => ({ _tag: "Progress", progress: progress() })
+
+  const progress = (): Progress => {
+    const hosted = view.host()?.feeds[feed.name]
+    const record = told()
+    const session = hello?.session ?? 0
+    const mine = record?.session === session ? record : undefined
+    // The consumer may have it before the broker's answer has come.
+    accepted = Math.max(accepted, Math.min(sent, ofSession(record, session)))
+    const now = Math.max(delivered, Math.min(accepted, ofSession(record, session)))
+    const left = keptLeft(record)
+    if (now > delivered || left < carried) deliveredAt = client.now()
+    delivered = now
+    carried = Math.min(carried, left)
+    while (parcels[0] !== undefined && parcels[0].last <= delivered) {
+      const { count, elementBytes } = parcels.shift()!
+      deliveredBytes += count * elementBytes
+    }
+    const isProcessed = hello?.acknowledge === "processed"
+    const above = isProcessed ? mine?.above ?? [] : []
+    const known = above.filter(({ from, count }) => from + count - 1 <= accepted)
+    settled = isProcessed ? Math.max(settled, Math.min(mine?.settled ?? 0, delivered)) : 0
+    number++
+    if (mine !== undefined && known.some(({ result }) => result._tag !== "Done")) {
+      telling = [...telling.slice(-63), { report: number, told: mine.number }]
+    }
+    const capacity = hosted?.capacity ?? 1
+    const collectedTo = Math.min(accepted, mine?.collectedTo ?? 0)
+    const isCollecting = collectedTo > delivered
+    creditTo = Math.max(creditTo, isCollecting ? collectedTo + capacity : delivered + Math.max(0, capacity - carried))
+    creditBytesTo = Math.max(
+      creditBytesTo,
+      (isCollecting ? acceptedBytes : deliveredBytes) + (hosted?.windowBytes ?? 0)
+    )
+    reported = accepted
+    return {
+      report: number,
+      accepted,
+      delivered,
+      carried,
+      settled,
+      above: known,
+      creditTo,
+      creditBytesTo,
+      ...(isCollecting ? { collecting: true } : {}),
+      ended: hasEnded(mine)
+    }
+  }
+
+  /** An `accepted` feed has ended once all is stored; while a consumer takes it, the account is better than that. */
+  const hasEnded = (mine: Told | undefined): boolean => {
+    if (!isEndStored || accepted < last) return false
+    if (hello?.acknowledge === "processed") {
+      return settled + (mine?.above.reduce((sum, { count }) => sum + count, 0) ?? 0) >= last
+    }
+    return accepted - delivered + carried === 0 || view.awaySince() !== undefined ||
+      client.now() - deliveredAt >= lingerMillis
+  }
+
+  const changedUnsafe = () => {
+    free.openUnsafe()
+    if (link === undefined || link.report !== undefined) return
+    link.report = report
+    link.wake.openUnsafe()
+  }
+
+  const say = (to: StoreLink, frame: DeviceFrame) => {
+    to.frames.push(frame)
+    to.wake.openUnsafe()
+  }
+
+  const close = (to: StoreLink, frame: DeviceFrame) => {
+    say(to, frame)
+    to.isClosed = true
+    if (link === to) unlinkUnsafe(to)
+  }
+
+  const unlinkUnsafe = (closed: StoreLink) => {
+    if (link !== closed) return
+    link = undefined
+    leftAt = client.now()
+  }
+
+  const refuse = (to: StoreLink, reason: RefusedReason, detail: string, retry = false) =>
+    close(to, { _tag: "Refused", reason, detail, retry })
+
+  // --- sessions ------------------------------------------------------------------------------------------------------
+
+  /** Waits until what is on its way is stored. */
+  const untilStored: Effect.Effect<void> = Effect.suspend(() => {
+    if (onWay.length === 0) return Effect.void
+    free.closeUnsafe()
+    return Effect.andThen(free.await, untilStored)
+  })
+
+  /** Writes the fence, and waits until no process hands out what is before it. */
+  const fence = (next: Fence): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      const known = view.fence(fenceSubject)
+      yield* Effect.retry(client.put(fenceSubject, write(next)), Schedule.spaced("250 millis"))
+      if (known === undefined && view.told(toldSubject) === undefined) return
+      const host = view.host()
+      const isHeard = () => {
+        const record = view.told(toldSubject)
+        return view.awaySince() !== undefined || (record !== undefined && !isLater(next, record))
+      }
+      // By then a process that has not heard of it does not hand out any more.
+      yield* Effect.timeoutOption(view.until(isHeard), (host?.leaseMillis ?? 0) * 1.1)
+    }).pipe(Effect.ignore)
+
+  /** What is kept of this life of the feeder when a session ends. */
+  const keptWith = (session: number, keepTo: number): Fence["kept"] => {
+    const earlier = (hello === undefined ? view.fence(fenceSubject)?.kept ?? [] : kept)
+      .filter(([each]) => each !== session)
+    return keepTo === 0 ? earlier : [...earlier, [session, keepTo]]
+  }
+
+  const begin = (frame: Hello, from: Fence) => {
+    hello = frame
+    isFenced = false
+    sent = accepted = reported = 0
+    onWay = []
+    bytesOnWay = 0
+    parcels = []
+    acceptedBytes =
+      deliveredBytes =
+      delivered =
+      settled =
+      creditTo =
+      creditBytesTo =
+        0
+    kept = from.kept
+    carried = keptLeft(told())
+    isEndSent = isEndStored = false
+    last = 0
+    telling = []
+    confirmed = 0
+    isConfirmed = true
+  }
+
+  const greet = (frame: Hello, to: StoreLink): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      const host = view.host()
+      const hosted = host?.feeds[feed.name]
+      if (host === undefined || hosted === undefined) {
+        return refuse(to, "unknown feed", "it is not hosted any more", true)
+      }
+      if (frame.acknowledge !== hosted.acknowledge || (frame.delivery ?? "atLeastOnce") !== hosted.delivery) {
+        const [there, here] = [hosted, frame].map(({ acknowledge, delivery = "atLeastOnce" }) =>
+          `${acknowledge} and ${delivery}`
+        )
+        return refuse(to, "different feed", `feed "${feed.name}": it is ${there} there, and ${here} at the feeder`)
+      }
+      if (subject.length > 2000) return refuse(to, "invalid", "Hello.feeder: it is too long for a subject of NATS")
+      const known = hello ?? view.fence(fenceSubject)
+      if (known !== undefined && known.incarnation > frame.incarnation) {
+        const detail = `two feeders have one id: ${feeder}#${frame.incarnation} and ${feeder}#${known.incarnation}; ` +
+          `give each its own id`
+        return refuse(to, "older feeder", detail)
+      }
+      const isSame = hello?.incarnation === frame.incarnation && hello.session === frame.session
+      if (known?.incarnation === frame.incarnation && known.session >= frame.session && (!isSame || isFenced)) {
+        return refuse(to, "busy", `session ${frame.session} is over, what is out is to be given again`, true)
+      }
+      if (link !== undefined) link.isClosed = true
+      link?.wake.openUnsafe()
+      link = undefined
+      yield* untilStored
+      if (!isSame) {
+        const before = known?.incarnation === frame.incarnation ? known.session : undefined
+        const next: Fence = {
+          incarnation: frame.incarnation,
+          session: frame.session,
+          kept: before === undefined ? [] : keptWith(before, frame.keepTo)
+        }
+        yield* fence(next)
+        begin(frame, next)
+      }
+      if (to.isClosed) return
+      link = to
+      leftAt = undefined
+      to.report = undefined
+      say(to, {
+        _tag: "Welcome",
+        version: Math.min(frame.versions[1], versions[1]),
+        device: host.born,
+        durable: true,
+        capacity: hosted.capacity,
+        limits: { frameBytes: options.maxPayload - headBytes, elements: 1024 * 1024 },
+        progress: progress()
+      })
+    })
+
+  // --- elements ------------------------------------------------------------------------------------------------------
+
+  const headersOf = (id: string) =>
+    client.headers({
+      "Nats-Msg-Id": `${token(feeder)}#${hello?.incarnation}/${token(device)}#${hello?.session}/${id}`,
+      "Feeder-Session": `${hello?.incarnation}.${hello?.session}`
+    })
+
+  const join = (segments: ReadonlyArray<Uint8Array>): Uint8Array => {
+    if (segments.length === 1) return segments[0]!
+    const payload = new Uint8Array(segments.reduce((sum, { length }) => sum + length, 0))
+    let at = 0
+    for (const segment of segments) {
+      payload.set(segment, at)
+      at += segment.length
+    }
+    return payload
+  }
+
+  /** Publishes a batch as one message; as several, if it is too large for one. */
+  const store = (frame: Batch): void => {
+    const payload = join(Frames.encodeFeederFrame({ ...frame, heard: confirmed }, feed))
+    const { length } = frame.chunk
+    if (payload.length > options.maxPayload - 1024 && length > 1) {
+      const half = length >> 1
+      store(partOf(frame, feed, 0, half))
+      store(partOf(frame, feed, half, length))
+      return
+    }
+    const part: Stored = { first: frame.first, last: frame.first + length - 1, bytes: payload.length, isStored: false }
+    const { attempt, ordinal } = frame.runs[0]!
+    onWay.push(part)
+    bytesOnWay += part.bytes
+    sent = part.last
+    parcels.push({ last: part.last, count: length, elementBytes: frame.elementBytes })
+    acceptedBytes += length * frame.elementBytes
+    const session = hello
+    client.publishUnsafe({
+      subject,
+      payload,
+      headers: headersOf(`${ordinal}/${attempt}`),
+      onStored: () => {
+        if (session !== hello) return
+        part.isStored = true
+        while (onWay[0]?.isStored === true) {
+          const { bytes, last } = onWay.shift()!
+          bytesOnWay -= bytes
+          accepted = Math.max(accepted, last)
+        }
+        changedUnsafe()
+      }
+    })
+  }
+
+  const control = (frame: Exclude<FeederFrame, Batch | Hello>, id: string, onStored: () => void) =>
+    client.publishUnsafe({
+      subject,
+      payload: join(Frames.encodeFeederFrame(frame, feed)),
+      headers: headersOf(id),
+      onStored
+    })
+
+  /** The feeder echoes a report: what it told of needs not be told again. */
+  const hear = (heard: number) => {
+    const known = telling.findLast(({ report }) => report <= heard)
+    if (known === undefined || known.told <= confirmed) return
+    confirmed = known.told
+    isConfirmed = false
+    telling = telling.filter(({ report }) => report > heard)
+  }
+
+  const confirm = () => {
+    if (isConfirmed) return
+    isConfirmed = true
+    control({ _tag: "Ping", heard: confirmed }, `heard/${confirmed}`, () => {})
+  }
+
+  const batch = (frame: Batch, from: StoreLink): Effect.Effect<void, DeviceLost> =>
+    Effect.suspend(() => {
+      if (from.isClosed || link !== from) return Effect.fail(lost("the link was closed"))
+      const isAgain = frame.runs.some(({ attempt }) => attempt > 1)
+      const isFull = onWay.length >= mostOnWay || bytesOnWay >= mostBytesOnWay
+      if (isFull) {
+        free.closeUnsafe()
+        return Effect.andThen(free.await, batch(frame, from))
+      }
+      const toStore = Effect.sync(() => {
+        const known = sent - frame.first + 1
+        if (known >= frame.chunk.length) return
+        hear(frame.heard)
+        isConfirmed = true
+        store(known > 0 ? partOf(frame, feed, known, frame.chunk.length) : frame)
+      })
+      return isAgain ? Effect.andThen(options.untilFenced, toStore) : toStore
+    })
+
+  const lost = (why: string) => new DeviceLost({ device, fate: "unknown", cause: new Error(why) })
+
+  return {
+    feeder,
+    isUnfenced: () => link === undefined && hello !== undefined && !isFenced && unsettled() > 0 && !isEndSent,
+    hello: greet,
+    unlinkUnsafe,
+    changedUnsafe,
+    isEnding: () => isEndSent,
+    lapse: Effect.suspend(() => {
+      const frame = hello
+      if (frame === undefined || isFenced || leftAt === undefined || unsettled() === 0 || isEndSent) return Effect.void
+      if (client.now() - leftAt < frame.leaseMillis / 2) return Effect.void
+      isFenced = true
+      // What the feeder knows to be accepted is the device's.
+      kept = keptWith(frame.session, frame.acknowledge === "processed" ? 0 : reported)
+      return fence({ incarnation: frame.incarnation, session: frame.session + 1, kept })
+    }),
+    send: (frame, from) =>
+      Effect.suspend(() => {
+        if (from.isClosed || (link !== from && frame._tag !== "Bye")) return Effect.fail(lost("the link was closed"))
+        switch (frame._tag) {
+          case "Batch":
+            return batch(frame, from)
+          case "Ping":
+            hear(frame.heard)
+            confirm()
+            changedUnsafe()
+            return Effect.void
+          case "Flush":
+            hear(frame.heard)
+            confirm()
+            control({ ...frame, heard: confirmed }, `flush/${frame.last}/${number}`, () => {})
+            return Effect.void
+          case "End":
+            isEndSent = true
+            last = frame.last
+            deliveredAt = client.now()
+            control({ ...frame, heard: confirmed }, `end/${frame.last}`, () => {
+              isEndStored = true
+              changedUnsafe()
+            })
+            return Effect.void
+          case "Bye":
+            from.isClosed = true
+            unlinkUnsafe(from)
+            return Effect.void
+        }
+      })
+  }
+}
