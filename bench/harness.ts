@@ -110,11 +110,14 @@ const startOf = ({ start = 64 }: Case): number => start
 
 const rounded = (one: Case, n: number): number => Math.max(1, Math.round(n / startOf(one))) * startOf(one)
 
-/** How many elements a case handles in the time that a run should take. Doubling up to it warms the case up as well. */
+/**
+ * How many elements a case handles in the time that a run should take. Doubling up to it warms the case up as well; most of
+ * the way, since a run may have an end that takes a while for any number of elements.
+ */
 const calibrate = async (one: Case, millis: number): Promise<number> => {
   let n = startOf(one)
   let taken = (await time(one, n)).millis
-  while (taken < millis / 2) {
+  while (taken < millis * 0.75) {
     n *= taken < millis / 16 ? 4 : 2
     taken = (await time(one, n)).millis
   }

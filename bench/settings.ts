@@ -19,7 +19,7 @@ if (!isWay(way) || !isPayload(payload)) {
 }
 
 const brokerOf = (way: WayName): Promise<unknown> =>
-  way.startsWith("nats") || way === "jetstream"
+  way.startsWith("nats") || way.endsWith("jetstream")
     ? nats()
     : way.startsWith("redis") || way === "bullmq"
     ? redis()

@@ -52,6 +52,7 @@ export const ways = {
   "feeder-stacked": () => import("./ours/sockets.ts").then(({ stacked }) => stacked),
   "feeder-iterable": () => import("./ours/sockets.ts").then(({ iterable }) => iterable),
   "feeder-effect": () => import("./ours/sockets.ts").then(({ effect }) => effect),
+  "feeder-jetstream": () => import("./ours/jetStream.ts").then(({ chunks }) => chunks),
   "feeder-ping": () => import("./ours/ping.ts").then(({ ping }) => ping),
   "net-ping": () => import("./peers/nodeNet.ts").then(({ echo }) => echo),
   "net-bytes": () => import("./peers/nodeNet.ts").then(({ bytes }) => bytes),

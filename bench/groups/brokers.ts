@@ -1,7 +1,8 @@
 /** Brokers, which keep elements between a producer and a consumer. */
 import { nats, redis } from "../brokers.ts"
+import type { Name } from "../payloads.ts"
 import { comparing, type Group } from "../rows.ts"
-import { makers } from "./tcp.ts"
+import { type At, makers } from "./tcp.ts"
 
 const brokers = (): Group => {
   const { accepted, processed } = makers("small")
@@ -23,4 +24,23 @@ const brokers = (): Group => {
   })
 }
 
-export const groups: ReadonlyArray<Group> = [brokers()]
+const jetStream = (payload: Name, at: At): Group => {
+  const { processed } = makers(payload)
+  return comparing({
+    name: `jetstream-${payload}`,
+    title: `JetStream, in memory, ${payload === "small" ? "small elements" : "tensors"}`,
+    cases: {
+      ours: processed("Feeder over JetStreamDevices", "feeder-jetstream", at, nats),
+      bare: processed("JetStream's client, our columns", "jetstream", at, nats)
+    },
+    rows: [{ row: `jetstream-${payload}`, ours: ["ours"], peer: ["bare"], goal: 0.9 }],
+    // Ending a feed over a broker takes some tens of milliseconds, whatever was fed.
+    options: { millis: 800 }
+  })
+}
+
+export const groups: ReadonlyArray<Group> = [
+  brokers(),
+  jetStream("small", { batch: 512, window: 8192 }),
+  jetStream("tensor", { batch: 64, window: 1024 })
+]

@@ -1,7 +1,7 @@
 /** A feeder that is given one element after the other, each when the former is acknowledged. */
 import { type Cause, Effect, Fiber, Queue, Stream } from "effect"
 import type { Way } from "../ways.ts"
-import { attach, chunks } from "./sockets.ts"
+import { attach, chunks, devicesAt } from "./sockets.ts"
 
 export const ping: Way = {
   consume: chunks.consume,
@@ -12,7 +12,7 @@ export const ping: Way = {
     const latencies: Array<number> = []
     const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
       const elements = yield* Queue.bounded<unknown, Cause.Done>(1)
-      const { feeder, running } = yield* attach(run, address, (feeder) => feeder.set(Queue.take(elements)))
+      const { feeder, running } = yield* attach(run, devicesAt(address), 1, (feeder) => feeder.set(Queue.take(elements)))
       const changes = yield* Stream.toPull(feeder.changes)
       attached.resolve()
       yield* Effect.promise(() => gate.promise)

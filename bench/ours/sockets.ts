@@ -1,6 +1,6 @@
 /** A feeder and its consumer over `SocketDevices`, by what the source gives. */
 import { Array as Arr, Cause, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
-import { DeviceSpec, Feeder } from "effect-feeder"
+import { DeviceSpec, Feeder, type RemoteDevices } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { expect } from "../harness.ts"
 import { type AnyFeed, batches, feedOf, repeated, some } from "../payloads.ts"
@@ -47,20 +47,17 @@ const consume: Way["consume"] = async ({ batch, devices, n, payload, window }, r
 export const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
 
 /** Runs a feeder, and returns when it is at all of its devices. */
-export const attach = (
+export const attach = <E>(
   run: Pick<Run, "payload" | "window">,
-  addresses: string,
+  devices: Layer.Layer<RemoteDevices.RemoteDevices, E>,
+  count: number,
   setSource: (feeder: Feeder.Feeder<AnyFeed["element"]>) => Made
 ) =>
   Effect.gen(function*() {
-    const all = addresses.split(" ")
     const made = yield* Feeder.make(feedOf(run.payload, run.window))
     const feeder = yield* setSource(made)
-    const devices = SocketDevices.layer(
-      Object.fromEntries(all.map((address, i) => [`/job:consumer/replica:${i}`, address]))
-    )
     yield* Effect.provide(
-      feeder.addRemoteDevices(DeviceSpec.replicas("consumer", all.length)),
+      feeder.addRemoteDevices(DeviceSpec.replicas("consumer", count)),
       yield* Layer.build(devices)
     )
     const running = yield* Effect.forkChild(feeder.run)
@@ -68,14 +65,25 @@ export const attach = (
     return { feeder, running }
   })
 
+/** The devices at addresses with spaces between them. */
+export const devicesAt = (addresses: string) =>
+  SocketDevices.layer(
+    Object.fromEntries(addresses.split(" ").map((address, i) => [`/job:consumer/replica:${i}`, address]))
+  )
+
 /** What is timed begins when the feeder is at its devices, and ends when everything is settled. */
-const connect = (setSource: SetSource): Way["connect"] => async (run, addresses) => {
+export const connectTo = <E>(
+  devicesAt: (address: string, run: Run) => Layer.Layer<RemoteDevices.RemoteDevices, E>,
+  setSource: SetSource
+): Way["connect"] =>
+async (run, address) => {
   const gate = Promise.withResolvers<void>()
   const attached = Promise.withResolvers<void>()
   const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
     const { running } = yield* attach(
       run,
-      addresses,
+      devicesAt(address, run),
+      run.devices,
       (feeder) => setSource(feeder, run, Effect.promise(() => gate.promise))
     )
     attached.resolve()
@@ -98,7 +106,7 @@ const connect = (setSource: SetSource): Way["connect"] => async (run, addresses)
   }
 }
 
-const way = (setSource: SetSource): Way => ({ consume, connect: connect(setSource) })
+const way = (setSource: SetSource): Way => ({ consume, connect: connectTo(devicesAt, setSource) })
 
 /** A Stream of the chunks that an iterator gives, from when the gate is open. */
 const gated = <A>(chunks: Iterator<ReadonlyArray<A>, void>, gate: Effect.Effect<void>): Stream.Stream<A> =>
@@ -111,9 +119,10 @@ const gated = <A>(chunks: Iterator<ReadonlyArray<A>, void>, gate: Effect.Effect<
   ))
 
 /** Chunks of elements, of the size of a batch. */
-export const chunks = way((feeder, { batch, n, payload }, gate) =>
+export const setChunks: SetSource = (feeder, { batch, n, payload }, gate) =>
   feeder.set(gated(batches(payload.pool, n, batch), gate))
-)
+
+export const chunks = way(setChunks)
 
 /** Batches that are stacked already. */
 export const stacked = way((feeder, { batch, n, payload }, gate) => {
