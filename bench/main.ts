@@ -109,6 +109,7 @@ const write = Effect.fnUntraced(function*({ group }: Selection, { rows, sides }:
   const text = between(document, group.name, lines.join("\n\n"))
   yield* fs.writeFileString(file, between(text, "machine", machine()))
   if (bars.length > 0) {
+    yield* fs.makeDirectory(path.join(import.meta.dirname, "plots"), { recursive: true })
     yield* fs.writeFileString(path.join(import.meta.dirname, plot), plotOf(group.title, group.unit, bars))
   }
 })
@@ -128,7 +129,7 @@ const bench = Effect.fnUntraced(function*(flags: {
     yield* Console.error(`${group.name}: ${rows.join(", ")} …`)
     const options = {
       rounds: Option.getOrElse(flags.rounds, () => group.options?.rounds ?? 5),
-      millis: Option.getOrElse(flags.millis, () => group.options?.millis ?? 150)
+      millis: Option.getOrElse(flags.millis, () => group.options?.millis ?? 100)
     }
     const outcome = yield* runGroup(
       selection,

@@ -23,6 +23,12 @@ export interface Payload<A = unknown, B = unknown> {
 
 export type Name = "small" | "tensor" | "image"
 
+export const titles: Readonly<Record<Name, string>> = {
+  small: "{ id: int32, label: string(16) }",
+  tensor: "{ image: float32[28, 28], label: int32 }",
+  image: "{ image: uint8[153600], label: int32 }"
+}
+
 export type AnyFeed = Feed.Feed<string, Feed.ElementSchema, "processed">
 
 /** The payload as a feed. Both sides make it, of the same settings. */
@@ -32,8 +38,8 @@ export const feedOf = ({ element, name }: Payload, capacity: number): AnyFeed =>
 const make = <S extends Feed.ElementSchema>(
   name: Name,
   element: S,
-  rest: Omit<Payload<S["Type"], BatchCodec.Stacked<S>>, "name" | "element" | "codec">
-): Payload => ({ ...rest, name, element, codec: BatchCodec.make<S>(element) })
+  rest: Omit<Payload<S["Type"], BatchCodec.Stacked<S>>, "name" | "title" | "element" | "codec">
+): Payload => ({ ...rest, name, title: titles[name], element, codec: BatchCodec.make<S>(element) })
 
 /** A power of two, so that every batch size that is one too divides it. */
 const poolSize = 4096
@@ -41,8 +47,7 @@ const poolSize = 4096
 const pool = <A>(size: number, make: (i: number) => A): ReadonlyArray<A> =>
   Array.from({ length: size }, (_, i) => make(i))
 
-const small = make("small", Schema.Struct({ id: Tensor.int32([]), label: Schema.String }), {
-  title: "{ id: int32, label: string(16) }",
+const makeSmall = () => make("small", Schema.Struct({ id: Tensor.int32([]), label: Schema.String }), {
   bytes: 20,
   pool: pool(poolSize, (i) => ({ id: i, label: `element-${String(i).padStart(8, "0")}` })),
   digest: ({ id, label }) => id + label.length,
@@ -57,8 +62,7 @@ const small = make("small", Schema.Struct({ id: Tensor.int32([]), label: Schema.
 
 const pixels = 28 * 28
 
-const tensor = make("tensor", Schema.Struct({ image: Tensor.float32([28, 28]), label: Tensor.int32([]) }), {
-  title: "{ image: float32[28, 28], label: int32 }",
+const makeTensor = () => make("tensor", Schema.Struct({ image: Tensor.float32([28, 28]), label: Tensor.int32([]) }), {
   bytes: 4 * pixels + 4,
   // Multiples of 1/256, as grey levels are: in JSON they are short.
   pool: pool(1024, (i) => ({
@@ -80,8 +84,7 @@ const tensor = make("tensor", Schema.Struct({ image: Tensor.float32([28, 28]), l
 
 const imageBytes = 150 * 1024
 
-const image = make("image", Schema.Struct({ image: Tensor.uint8([imageBytes]), label: Tensor.int32([]) }), {
-  title: "{ image: uint8[153600], label: int32 }",
+const makeImage = () => make("image", Schema.Struct({ image: Tensor.uint8([imageBytes]), label: Tensor.int32([]) }), {
   bytes: imageBytes + 4,
   pool: pool(64, (i) => ({ image: new Uint8Array(imageBytes).fill(i), label: i })),
   digest: ({ image, label }) => image[0]! + label,
@@ -97,7 +100,26 @@ const image = make("image", Schema.Struct({ image: Tensor.uint8([imageBytes]), l
   }
 })
 
-export const payloads: { readonly [K in Name]: Payload } = { small, tensor, image }
+const made = new Map<Name, Payload>()
+
+const once = (name: Name, make: () => Payload): Payload => {
+  const payload = made.get(name) ?? make()
+  made.set(name, payload)
+  return payload
+}
+
+/** A process makes those that it uses. */
+export const payloads: { readonly [K in Name]: Payload } = {
+  get small() {
+    return once("small", makeSmall)
+  },
+  get tensor() {
+    return once("tensor", makeTensor)
+  },
+  get image() {
+    return once("image", makeImage)
+  }
+}
 
 /** The elements that stand at `from` up to `from + count` when the pool is repeated. */
 export const some = <A>(pool: ReadonlyArray<A>, from: number, count: number): ReadonlyArray<A> => {

@@ -1,6 +1,6 @@
 /** A batch of elements to one piece of bytes and back. */
 import { type Case, expect } from "../harness.ts"
-import { batches, digestOf, type Name, type Payload, payloads } from "../payloads.ts"
+import { batches, digestOf, type Name, type Payload, payloads, titles } from "../payloads.ts"
 import {
   batchCodec,
   batchCodecStacked,
@@ -16,8 +16,8 @@ import { comparing, type Group } from "../rows.ts"
 const batch = 64
 
 const codecs = (name: Name, goal: number | null): Group => {
-  const payload = payloads[name]
   const make = (title: string, trip: (payload: Payload) => Trip) => (): Case => {
+    const payload = payloads[name]
     const there = trip(payload)
     let expected = 0
     return {
@@ -39,7 +39,7 @@ const codecs = (name: Name, goal: number | null): Group => {
   }
   return comparing({
     name: `codec-${name}`,
-    title: `Codec round trip, ${payload.title}, batch ${batch}`,
+    title: `Codec round trip, ${titles[name]}, batch ${batch}`,
     cases: {
       ours: make("BatchCodec, validated at both ends", batchCodec),
       stacked: make("BatchCodec, validated, to a stacked batch", batchCodecStacked),

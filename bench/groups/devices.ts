@@ -59,7 +59,7 @@ const devices: Group = {
   title: "Many devices on one feeder, small elements",
   unit: "elements/s",
   rows: Object.keys(goals),
-  options: { millis: 300 },
+  options: { millis: 250 },
   run: async (rows, options, report) => {
     const setting = { payload: "small", batch: at.batch, window: at.window, acknowledged: at.acknowledged, lost: 0 }
     const fair: Array<number> = []

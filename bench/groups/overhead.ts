@@ -90,7 +90,7 @@ const overhead: Group = {
   title: "What accounting for every element costs",
   unit: "elements/s",
   rows: ["overhead", "overhead-bare"],
-  options: { millis: 300 },
+  options: { millis: 250 },
   run: async (rows, options, report) => {
     if (rows.includes("overhead")) await counted(options, report)
     if (rows.includes("overhead-bare")) await compared(options, report)

@@ -72,7 +72,7 @@ const small = (): Group => {
       { row: "tcp-small-one-zeromq", ours: ["iterable"], peer: ["zeromq-element"], goal: 30 },
       { row: "tcp-small-effect-zeromq", ours: ["effect"], peer: ["zeromq-element"], goal: null }
     ],
-    options: { millis: 300 }
+    options: { millis: 250 }
   })
 }
 
@@ -101,7 +101,7 @@ const tensor = (): Group => {
       { row: "tcp-tensor-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: 0.75 },
       { row: "tcp-tensor-net", ours: ["chunks", "stacked"], peer: ["columns"], goal: null }
     ],
-    options: { millis: 300 }
+    options: { millis: 250 }
   })
 }
 
@@ -123,7 +123,7 @@ const image = (): Group => {
       { row: "tcp-image-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: 1 },
       { row: "tcp-image-zeromq-columns", ours: ["chunks", "stacked"], peer: ["zeromq-columns"], goal: null }
     ],
-    options: { millis: 300 }
+    options: { millis: 250 }
   })
 }
 
@@ -138,7 +138,7 @@ const capacity = (): Group => {
       thousand: processed("Feeder, capacity 1000", "feeder-chunks", { batch: 64, window: 1000 })
     },
     rows: [{ row: "tcp-capacity-10", ours: ["ten"], peer: ["thousand"], goal: 0.5 }],
-    options: { millis: 300 }
+    options: { millis: 250 }
   })
 }
 
