@@ -17,8 +17,8 @@ const caseOf = (devices: number, onShares: (shares: ReadonlyArray<number>) => vo
     ...at,
     name: `Feeder with ${devices} device${devices === 1 ? "" : "s"}`,
     devices,
-    // Enough batches for each that shares can be told apart.
-    start: at.batch * devices * 8,
+    // What first fills the windows is no fair share of anything: each is to be filled four times at least.
+    start: 4 * at.window * devices,
     onSent: ({ shares }) => onShares(shares?.() ?? [])
   })
 
