@@ -61,6 +61,8 @@ export interface Place {
 interface Life {
   readonly started: Started
   readonly ready: Deferred.Deferred<void>
+  /** It hosts nothing any more, and may still have something to do before it ends. */
+  readonly left: Deferred.Deferred<void>
   readonly closed: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<Ended>
 }
@@ -82,51 +84,58 @@ const isWord = Schema.is(FromWorker)
 /** Starts a worker, waits until it has ended, and says how. The scope ends it: gently at first. */
 const live = (options: Start, care: Care, begun: (life: Life) => void): Effect.Effect<Ended, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const life = { ready: Deferred.makeUnsafe<void>(), closed: Deferred.makeUnsafe<void>() }
+    const [ready, left, closed] = [
+      Deferred.makeUnsafe<void>(),
+      Deferred.makeUnsafe<void>(),
+      Deferred.makeUnsafe<void>()
+    ]
     const ended = Deferred.makeUnsafe<Ended>()
     let hasAnswered = true
-    let hasLeft = false
     /** Why the place has ended it. */
     let reason: Pick<WorkerEnded, "how" | "millis"> | undefined
     const about = { device: options.device, worker: fileURLToPath(options.url) }
+    let ran: string = options.kind
     const begin = Effect.try({
       try: () =>
         start(options, {
           said: (word) => {
             hasAnswered = true
-            if (!isWord(word)) return
-            if (word._tag === "Ready") Deferred.doneUnsafe(life.ready, Effect.void)
-            if (word._tag === "Left") hasLeft = true
+            if (!isWord(word) || word._tag === "Pong") return
+            Deferred.doneUnsafe(word._tag === "Ready" ? ready : left, Effect.void)
           },
           opened: (pipe) => pipe.closeUnsafe(),
-          closed: () => Deferred.doneUnsafe(life.closed, Effect.void)
+          closed: () => Deferred.doneUnsafe(closed, Effect.void)
         }, (how) => {
-          const isWell = reason === undefined && how.how === "exit" && how.code === 0 && hasLeft
-          const error = new WorkerEnded({ ...about, ran: started?.ran ?? options.kind, ...how, ...reason })
+          const isWell = reason === undefined && how.how === "exit" && how.code === 0 && Deferred.isDoneUnsafe(left)
+          const error = new WorkerEnded({ ...about, ran, ...how, ...reason })
           Deferred.doneUnsafe(ended, Effect.succeed({ error, isWell }))
         }),
-      catch: (cause) => new WorkerEnded({ ...about, ran: options.kind, how: "start", cause })
+      catch: (cause) => new WorkerEnded({ ...about, ran, how: "start", cause })
     })
-    let started: Started | undefined
-    const goes = yield* Effect.result(begin)
-    if (Result.isFailure(goes)) return { error: goes.failure, isWell: false }
-    started = goes.success
+    const finish = ({ killUnsafe, wire }: Started): Effect.Effect<void> =>
+      Effect.gen(function*() {
+        wire.say({ _tag: "Leave", byMillis: Math.ceil(Duration.toMillis(care.gracePeriod)) })
+        // One that hosts nothing yet holds nothing.
+        const grace = Deferred.isDoneUnsafe(ready) ? care.gracePeriod : Duration.zero
+        const isIn = yield* Effect.timeoutOption(Deferred.await(ended), grace)
+        if (Option.isSome(isIn)) return
+        killUnsafe()
+        yield* Deferred.await(ended)
+      }).pipe(Effect.ensuring(Effect.sync(() => wire.closeUnsafe())))
+    const result = yield* Effect.acquireRelease(
+      Effect.result(begin),
+      (started) => Result.isSuccess(started) ? finish(started.success) : Effect.void
+    )
+    if (Result.isFailure(result)) return { error: result.failure, isWell: false }
+    const started = result.success
     const { killUnsafe, wire } = started
+    ran = started.ran
     const end = (why: typeof reason) =>
       Effect.sync(() => {
         reason = why
         killUnsafe()
       })
-    yield* Effect.addFinalizer(() =>
-      Effect.gen(function*() {
-        wire.say({ _tag: "Leave", byMillis: Math.ceil(Duration.toMillis(care.gracePeriod)) })
-        const isIn = yield* Effect.timeoutOption(Deferred.await(ended), care.gracePeriod)
-        if (Option.isSome(isIn)) return
-        killUnsafe()
-        yield* Deferred.await(ended)
-      }).pipe(Effect.ensuring(Effect.sync(() => wire.closeUnsafe())))
-    )
-    begun({ started, ...life, ended })
+    begun({ started, ready, left, closed, ended })
     const millis = Duration.toMillis(care.unresponsiveAfter)
     let missed = 0
     const turn: Effect.Effect<void> = Effect.suspend(() => {
@@ -138,11 +147,13 @@ const live = (options: Start, care: Care, begun: (life: Life) => void): Effect.E
       }
       return Effect.andThen(Effect.sleep(millis / turns), turn)
     })
-    yield* Deferred.await(life.ready).pipe(
+    yield* Deferred.await(ready).pipe(
       Effect.timeoutOption(care.startWithin),
       Effect.flatMap(Option.match({
         onNone: () => end({ how: "silent", millis: Duration.toMillis(care.startWithin) }),
-        onSome: () => Duration.isFinite(care.unresponsiveAfter) ? turn : Effect.void
+        // One that hosts nothing any more answers nothing either.
+        onSome: () =>
+          Duration.isFinite(care.unresponsiveAfter) ? Effect.raceFirst(turn, Deferred.await(left)) : Effect.void
       })),
       Effect.forkScoped
     )
@@ -209,7 +220,7 @@ export const make = (options: Start, care: Care): Effect.Effect<Place> =>
         return Effect.andThen(next, ready)
       }
       return Effect.raceFirst(
-        Effect.as(Deferred.await(now.ready), now),
+        Deferred.isDoneUnsafe(now.left) ? Effect.never : Effect.as(Deferred.await(now.ready), now),
         Effect.flatMap(Deferred.await(now.ended), ({ error, isWell }) => {
           if (!isWell) return Effect.fail(lost(error))
           return life === now ? Effect.andThen(changed.await, ready) : ready

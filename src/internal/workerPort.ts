@@ -3,7 +3,7 @@
  * is transferred.
  */
 import * as Effect from "effect/Effect"
-import { MessageChannel, MessagePort } from "node:worker_threads"
+import { MessageChannel, MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import type { Listener, Pipe, Wire } from "./workerWire.ts"
 import { makeInbox } from "./workerWire.ts"
 
@@ -24,13 +24,29 @@ const join = (parts: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
   return frame
 }
 
-const pipeOf = (port: MessagePort, closed: () => void): Pipe => {
+/** Hears what has come over a port and waits its turn. */
+const hearAll = (port: MessagePort, hear: (message: unknown) => void): void => {
+  for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) hear(next.message)
+}
+
+/** One end of a link. */
+interface PortPipe extends Pipe {
+  /** The other end has gone with its wire: what it sent before is still read. */
+  readonly endUnsafe: () => void
+}
+
+const pipeOf = (port: MessagePort, closed: () => void): PortPipe => {
   const inbox = makeInbox()
-  port.on("message", (frame: unknown) => {
+  const hear = (frame: unknown) => {
     if (frame instanceof Uint8Array && frame.buffer instanceof ArrayBuffer) {
       inbox.pushUnsafe(frame as Uint8Array<ArrayBuffer>)
     }
-  })
+  }
+  const closeUnsafe = () => {
+    inbox.endUnsafe()
+    port.close()
+  }
+  port.on("message", hear)
   port.on("close", () => {
     inbox.endUnsafe()
     closed()
@@ -42,33 +58,40 @@ const pipeOf = (port: MessagePort, closed: () => void): Pipe => {
         port.postMessage(frame, frame.length > cloneBytes ? [frame.buffer] : [])
       }),
     read: inbox.read,
-    closeUnsafe: () => {
-      inbox.endUnsafe()
-      port.close()
-    }
+    endUnsafe: () => {
+      hearAll(port, hear)
+      closeUnsafe()
+    },
+    closeUnsafe
   }
 }
 
+/** The wire over a port. */
+export interface PortWire extends Wire {
+  /** Hears what has come and waits its turn. */
+  readonly hearUnsafe: () => void
+}
+
 /** The wire over a port, at either end. */
-export const wireOf = (port: MessagePort, listener: Listener): Wire => {
-  const pipes = new Set<Pipe>()
-  const add = (port: MessagePort): Pipe => {
+export const wireOf = (port: MessagePort, listener: Listener): PortWire => {
+  const pipes = new Set<PortPipe>()
+  const add = (port: MessagePort): PortPipe => {
     const pipe = pipeOf(port, () => pipes.delete(pipe))
     pipes.add(pipe)
     return pipe
   }
   let isClosed = false
-  const closed = () => {
-    if (isClosed) return
-    isClosed = true
-    for (const pipe of pipes) pipe.closeUnsafe()
-    listener.closed()
-  }
-  port.on("message", (message: unknown) => {
+  const hear = (message: unknown) => {
     if (message instanceof MessagePort) listener.opened(add(message))
     else listener.said(message)
+  }
+  port.on("message", hear)
+  port.on("close", () => {
+    isClosed = true
+    // Ports close in no order.
+    for (const pipe of pipes) pipe.endUnsafe()
+    listener.closed()
   })
-  port.on("close", closed)
   return {
     say: (word) => port.postMessage(word),
     openUnsafe: () => {
@@ -78,6 +101,7 @@ export const wireOf = (port: MessagePort, listener: Listener): Wire => {
       if (isClosed) pipe.closeUnsafe()
       return pipe
     },
+    hearUnsafe: () => hearAll(port, hear),
     closeUnsafe: () => port.close()
   }
 }

@@ -52,25 +52,30 @@ const startThread = (options: Start, listener: Listener, ended: Ended): Started 
     ...(options.memoryLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: options.memoryLimit } })
   })
   const ran = `thread ${worker.threadId}`
+  const wire = Port.wireOf(port1, listener)
   let uncaught: { readonly error: unknown } | undefined
   worker.once("error", (error) => {
     uncaught = { error }
   })
   worker.once("exit", (code) => {
-    port1.close()
+    // What it said last may not have been heard yet.
+    wire.hearUnsafe()
+    wire.closeUnsafe()
     if (uncaught === undefined) return ended({ how: "exit", code })
     const { error: cause } = uncaught
     const isMemory = cause instanceof Error && "code" in cause && cause.code === "ERR_WORKER_OUT_OF_MEMORY"
     ended(isMemory ? { how: "memory", code } : { how: "error", code, cause })
   })
-  return { ran, wire: Port.wireOf(port1, listener), killUnsafe: () => void worker.terminate() }
+  return { ran, wire, killUnsafe: () => void worker.terminate() }
 }
 
 /** What a process wrote when it ended with an error: its first line that names one. */
 const errorOf = (said: string): string | undefined => /^(?:\w+ )?\[?[A-Z]?\w*Error\b.*$/m.exec(said)?.[0]
 
 const startProcess = (options: Start, listener: Listener, ended: Ended): Started => {
-  const { execArgv = process.execArgv, memoryLimit } = options
+  const { memoryLimit } = options
+  // One port of the debugger is enough for one process.
+  const execArgv = options.execArgv ?? process.execArgv.filter((argument) => !argument.startsWith("--inspect"))
   const child = spawn(
     process.execPath,
     [
@@ -83,6 +88,8 @@ const startProcess = (options: Start, listener: Listener, ended: Ended): Started
     {
       stdio: ["ignore", "inherit", "pipe", "pipe", "pipe"],
       env: { ...process.env, ...options.env, [environmentName]: `${process.pid} ${options.device}` },
+      // What a terminal signals is for the program, which stops its workers itself.
+      detached: process.platform !== "win32",
       windowsHide: true
     }
   )
@@ -100,16 +107,18 @@ const startProcess = (options: Start, listener: Listener, ended: Ended): Started
   })
   child.once("exit", (code, signal) => {
     const exit = { ...(code === null ? {} : { code }), ...(signal === null ? {} : { signal }) }
-    // What it said last is there to be read. The end of it is not waited for: who has inherited its standard error may keep
-    // that open.
-    setImmediate(() =>
-      setImmediate(() => {
-        child.stderr?.destroy()
-        if (/heap out of memory|Allocation failed/.test(said)) return ended({ how: "memory", ...exit })
-        const cause = code === 1 ? errorOf(said) : undefined
-        ended(cause === undefined ? { how: "exit", ...exit } : { how: "error", ...exit, cause })
-      })
-    )
+    const tell = () => {
+      child.stderr?.destroy()
+      const isAborted = signal === "SIGABRT" || code === 134
+      if (isAborted && /heap out of memory|Allocation failed/.test(said)) return ended({ how: "memory", ...exit })
+      const cause = code === 1 ? errorOf(said) : undefined
+      ended(cause === undefined ? { how: "exit", ...exit } : { how: "error", ...exit, cause })
+    }
+    // What it wrote last is there to be read. The end of its standard error is not waited for: who has inherited that may
+    // keep it open. Its wire nobody inherits.
+    const read = () => setImmediate(() => setImmediate(tell))
+    if (pipe.closed) read()
+    else pipe.once("close", read)
   })
   return {
     ran: `process ${child.pid ?? "?"}`,

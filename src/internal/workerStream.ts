@@ -68,7 +68,7 @@ export const wireOf = (socket: Net.Socket, listener: Listener): Wire => {
     return Effect.sync(() => waiting.delete(go))
   })
   const write = (link: number, parts: ReadonlyArray<Uint8Array>): boolean => {
-    if (socket.destroyed) return true
+    if (socket.destroyed || socket.writableEnded) return true
     const head = new Uint8Array(headBytes)
     const view = new DataView(head.buffer)
     view.setUint32(0, link, true)
@@ -82,7 +82,7 @@ export const wireOf = (socket: Net.Socket, listener: Listener): Wire => {
   const say = (word: unknown): void => void write(0, [Buffer.from(JSON.stringify(word))])
   const add = (link: number): Pipe => {
     const inbox = makeInbox()
-    if (socket.destroyed) inbox.endUnsafe()
+    if (socket.destroyed || socket.writableEnded) inbox.endUnsafe()
     else inboxes.set(link, inbox)
     return {
       write: (parts) => Effect.suspend(() => !inboxes.has(link) || write(link, parts) ? Effect.void : drained),
@@ -120,7 +120,8 @@ export const wireOf = (socket: Net.Socket, listener: Listener): Wire => {
       say({ _tag: "Open", link })
       return add(link)
     },
-    // What was written is still sent.
-    closeUnsafe: () => socket.destroySoon()
+    // What was written is still sent, and the other end closes then. To close both ways at once could break what it is just
+    // writing, and with that what it has not read.
+    closeUnsafe: () => void socket.end()
   }
 }

@@ -61,13 +61,15 @@ describe("one worker of three exits", () => {
         devices: DeviceSpec.replicas("consumer", 3),
         tolerate: FailureTolerator.make({ initDelay: "1 second" })
       }).pipe(
-        Effect.provide(WorkerDevices.layer({
-          worker: fixture("worker"),
-          count: 3,
-          execArgv,
-          argv: [log, JSON.stringify({ millis: 5 })]
-        })),
-        Effect.provide(Logger.layer([]))
+        Effect.provide([
+          WorkerDevices.layer({
+            worker: fixture("worker"),
+            count: 3,
+            execArgv,
+            argv: [log, JSON.stringify({ millis: 5 })]
+          }),
+          Logger.layer([])
+        ])
       )
       assert.deepInclude(ledger, { generated: 300, delivered: 300, lost: 0, dead: 0 })
       const decode = Schema.decodeUnknownSync(lineFromJson)

@@ -165,6 +165,16 @@ for (const kind of ["thread", "process"] as const) {
         assert.include(last?.message, "ended with an error that nothing caught: RangeError: nobody catches this")
       }))
 
+    if (kind === "process") {
+      it.live("so does one that is killed, whose signal is named", () =>
+        Effect.gen(function*() {
+          const { again, fatal, last } = yield* crash(fault.kill)
+          inTime({ again, fatal })
+          assert.deepInclude(last, { how: "exit", signal: "SIGKILL" })
+          assert.include(last?.message, "was ended by SIGKILL")
+        }))
+    }
+
     it.live("so does one that needs more memory than it may have", () =>
       Effect.gen(function*() {
         const { last } = yield* crash(fault.memory, { memoryLimit: 48 })
@@ -248,18 +258,16 @@ for (const kind of ["thread", "process"] as const) {
           const { status } = yield* WorkerDevices.Workers
           const feed = Feeder.run(Numbers, { source: range(10), devices: ["/job:consumer/replica:0"] })
           assert.strictEqual((yield* feed).delivered, 10)
-          let state = ""
-          yield* Effect.repeat(
-            Effect.tap(status, ([one]) =>
-              Effect.sync(() => {
-                state = one?.state ?? ""
-              })),
-            { schedule: Schedule.spaced(5), while: () => state !== "idle" }
-          )
+          // It is waited for while it still runs.
           assert.strictEqual((yield* feed).delivered, 10)
           const [one] = yield* status
           assert.deepInclude(one, { starts: 2, last: undefined })
-        }).pipe(Effect.provide(layer(kind, log.file, { count: 1 })))
+        }).pipe(
+          // It has something to do at its end, for longer than it may be blocked before.
+          Effect.provide(
+            layer(kind, log.file, { count: 1, settings: { linger: 2000 }, unresponsiveAfter: "1500 millis" })
+          )
+        )
         assert.strictEqual(log.handed().length, 20)
       }))
 
