@@ -10,7 +10,7 @@ const run = async (request: GroupRequest): Promise<void> => {
   const group = groups.find(({ name }) => name === request.group)
   await group?.run(request.rows, request.options, {
     row: (row) => reply({ _tag: "Row", row }),
-    measured: (side) => reply({ _tag: "Measured", side }),
+    measured: (side, isOurs) => reply({ _tag: "Measured", side, isOurs }),
     progress: (text) => reply({ _tag: "Progress", text })
   })
 }

@@ -11,9 +11,9 @@ import * as path from "node:path"
 import { groups } from "./groups/index.ts"
 import type { Options } from "./harness.ts"
 import type { GroupReply, GroupRequest } from "./messages.ts"
-import { plotOf } from "./plot.ts"
+import { type Bar, plotOf } from "./plot.ts"
 import { between, tableOf, withMarks } from "./report.ts"
-import { type Row, type Side, skippedRow } from "./rows.ts"
+import { type Row, skippedRow } from "./rows.ts"
 import { select, type Selection } from "./select.ts"
 
 /** No row has that name. */
@@ -28,7 +28,7 @@ const deadline = 180_000
 
 interface Outcome {
   readonly rows: ReadonlyArray<Row>
-  readonly sides: ReadonlyArray<Side>
+  readonly bars: ReadonlyArray<Bar>
 }
 
 /** Runs a group in a process of its own, and tells of each row when it is measured. */
@@ -42,7 +42,7 @@ const runGroup = (
     const child = fork(path.join(import.meta.dirname, "group.ts"), {
       execArgv: [...process.execArgv, "--expose-gc", "--no-warnings"]
     })
-    const outcome = { rows: [] as Array<Row>, sides: [] as Array<Side> }
+    const outcome = { rows: [] as Array<Row>, bars: [] as Array<Bar> }
     let failed: string | undefined
     const late = setTimeout(() => {
       failed = `the group took longer than ${deadline / 1000} s`
@@ -54,7 +54,8 @@ const runGroup = (
         outcome.rows.push(reply.row)
         onRow(reply.row)
       } else if (reply._tag === "Measured") {
-        outcome.sides.push(reply.side)
+        const { batch, name } = reply.side
+        outcome.bars.push({ ...reply.side, name: `${name}, batch ${batch}`, isOurs: reply.isOurs })
       } else if (reply._tag === "Progress") {
         onProgress(reply.text)
       } else {
@@ -89,13 +90,11 @@ const machine = (): string => {
 }
 
 /** Puts the table of a group into the document, between its marks, and its plot beside it. */
-const write = Effect.fnUntraced(function*({ group }: Selection, { rows, sides }: Outcome) {
+const write = Effect.fnUntraced(function*({ group }: Selection, { bars, rows }: Outcome) {
   const fs = yield* FileSystem.FileSystem
   const file = path.join(import.meta.dirname, "README.md")
   const plot = `plots/${group.name}.svg`
   const document = withMarks(yield* fs.readFileString(file), "groups", groups.map(({ name }) => name))
-  const ours = new Set(rows.map((row) => row.sides.ours?.name))
-  const bars = sides.map((side) => ({ ...side, isOurs: ours.has(side.name) }))
   const picture = bars.length === 0 ? [] : [`![${group.title}](${plot})`]
   const payload = [...new Set(rows.flatMap(({ sides: { ours } }) => ours?.payload ?? []))].join("; ")
   const pairs = Math.max(...rows.map((row) => row.pairs))

@@ -10,6 +10,6 @@ export interface GroupRequest {
 
 export type GroupReply =
   | { readonly _tag: "Row"; readonly row: Row }
-  | { readonly _tag: "Measured"; readonly side: Side }
+  | { readonly _tag: "Measured"; readonly side: Side; readonly isOurs: boolean }
   | { readonly _tag: "Progress"; readonly text: string }
   | { readonly _tag: "Ended"; readonly failed: string | undefined }

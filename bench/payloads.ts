@@ -47,58 +47,61 @@ const poolSize = 4096
 const pool = <A>(size: number, make: (i: number) => A): ReadonlyArray<A> =>
   Array.from({ length: size }, (_, i) => make(i))
 
-const makeSmall = () => make("small", Schema.Struct({ id: Tensor.int32([]), label: Schema.String }), {
-  bytes: 20,
-  pool: pool(poolSize, (i) => ({ id: i, label: `element-${String(i).padStart(8, "0")}` })),
-  digest: ({ id, label }) => id + label.length,
-  digestBatch: ({ id, label }) => {
-    let sum = 0
-    for (let i = 0; i < id.length; i++) sum += id[i]! + label[i]!.length
-    return sum
-  },
-  toJson: (element) => element,
-  fromJson: (json) => json as { readonly id: number; readonly label: string }
-})
+const makeSmall = () =>
+  make("small", Schema.Struct({ id: Tensor.int32([]), label: Schema.String }), {
+    bytes: 20,
+    pool: pool(poolSize, (i) => ({ id: i, label: `element-${String(i).padStart(8, "0")}` })),
+    digest: ({ id, label }) => id + label.length,
+    digestBatch: ({ id, label }) => {
+      let sum = 0
+      for (let i = 0; i < id.length; i++) sum += id[i]! + label[i]!.length
+      return sum
+    },
+    toJson: (element) => element,
+    fromJson: (json) => json as { readonly id: number; readonly label: string }
+  })
 
 const pixels = 28 * 28
 
-const makeTensor = () => make("tensor", Schema.Struct({ image: Tensor.float32([28, 28]), label: Tensor.int32([]) }), {
-  bytes: 4 * pixels + 4,
-  // Multiples of 1/256, as grey levels are: in JSON they are short.
-  pool: pool(1024, (i) => ({
-    image: Float32Array.from({ length: pixels }, (_, j) => ((i + j) & 255) / 256),
-    label: i % 10
-  })),
-  digest: ({ image, label }) => image[0]! + label,
-  digestBatch: ({ image, label }) => {
-    let sum = 0
-    for (let i = 0; i < label.length; i++) sum += image[i * pixels]! + label[i]!
-    return sum
-  },
-  toJson: ({ image, label }) => ({ image: Array.from(image), label }),
-  fromJson: (json) => {
-    const { image, label } = json as { readonly image: ReadonlyArray<number>; readonly label: number }
-    return { image: Float32Array.from(image), label }
-  }
-})
+const makeTensor = () =>
+  make("tensor", Schema.Struct({ image: Tensor.float32([28, 28]), label: Tensor.int32([]) }), {
+    bytes: 4 * pixels + 4,
+    // Multiples of 1/256, as grey levels are: in JSON they are short.
+    pool: pool(1024, (i) => ({
+      image: Float32Array.from({ length: pixels }, (_, j) => ((i + j) & 255) / 256),
+      label: i % 10
+    })),
+    digest: ({ image, label }) => image[0]! + label,
+    digestBatch: ({ image, label }) => {
+      let sum = 0
+      for (let i = 0; i < label.length; i++) sum += image[i * pixels]! + label[i]!
+      return sum
+    },
+    toJson: ({ image, label }) => ({ image: Array.from(image), label }),
+    fromJson: (json) => {
+      const { image, label } = json as { readonly image: ReadonlyArray<number>; readonly label: number }
+      return { image: Float32Array.from(image), label }
+    }
+  })
 
 const imageBytes = 150 * 1024
 
-const makeImage = () => make("image", Schema.Struct({ image: Tensor.uint8([imageBytes]), label: Tensor.int32([]) }), {
-  bytes: imageBytes + 4,
-  pool: pool(64, (i) => ({ image: new Uint8Array(imageBytes).fill(i), label: i })),
-  digest: ({ image, label }) => image[0]! + label,
-  digestBatch: ({ image, label }) => {
-    let sum = 0
-    for (let i = 0; i < label.length; i++) sum += image[i * imageBytes]! + label[i]!
-    return sum
-  },
-  toJson: ({ image, label }) => ({ image: Buffer.from(image).toString("base64"), label }),
-  fromJson: (json) => {
-    const { image, label } = json as { readonly image: string; readonly label: number }
-    return { image: new Uint8Array(Buffer.from(image, "base64")), label }
-  }
-})
+const makeImage = () =>
+  make("image", Schema.Struct({ image: Tensor.uint8([imageBytes]), label: Tensor.int32([]) }), {
+    bytes: imageBytes + 4,
+    pool: pool(64, (i) => ({ image: new Uint8Array(imageBytes).fill(i), label: i })),
+    digest: ({ image, label }) => image[0]! + label,
+    digestBatch: ({ image, label }) => {
+      let sum = 0
+      for (let i = 0; i < label.length; i++) sum += image[i * imageBytes]! + label[i]!
+      return sum
+    },
+    toJson: ({ image, label }) => ({ image: Buffer.from(image).toString("base64"), label }),
+    fromJson: (json) => {
+      const { image, label } = json as { readonly image: string; readonly label: number }
+      return { image: new Uint8Array(Buffer.from(image, "base64")), label }
+    }
+  })
 
 const made = new Map<Name, Payload>()
 

@@ -11,7 +11,7 @@ export interface Bar {
 
 const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
 
-const [width, left, right, top, step] = [860, 330, 90, 44, 26]
+const [width, left, right, top, step] = [960, 400, 90, 44, 26]
 
 /** Horizontal bars on a linear scale from 0, the longest first, with a line from the least to the most. */
 export const plotOf = (title: string, unit: string, bars: ReadonlyArray<Bar>): string => {

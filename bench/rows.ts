@@ -47,7 +47,7 @@ export interface Comparison {
 export interface Report {
   readonly row: (row: Row) => void
   /** A case, for the plots. */
-  readonly measured: (side: Side) => void
+  readonly measured: (side: Side, isOurs: boolean) => void
   readonly progress: (text: string) => void
 }
 
@@ -181,7 +181,11 @@ export const comparing = (group: {
     }
     const results = await measure(made.map(([, one]) => one), options, report.progress)
     const measured = new Map<string, Measured>(made.map(([key], i) => [key, results[i]!]))
-    for (const one of results) if (one.perSecond.length > 0) report.measured(sideOf(numbersOf(one)))
+    const own = new Set(wanted.flatMap(({ ours }) => ours))
+    made.forEach(([key], i) => {
+      const one = results[i]!
+      if (one.perSecond.length > 0) report.measured(sideOf(numbersOf(one)), own.has(key))
+    })
     const pick = (keys: ReadonlyArray<string>) => {
       const known = keys.flatMap((key) => measured.get(key) ?? [])
       const why = keys.map((key) => reasons.get(key)).find((reason) => reason !== undefined) ??

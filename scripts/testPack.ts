@@ -73,6 +73,8 @@ console.log(ledger.delivered)
   install(
     published("@effect/platform-node"),
     published("@effect/vitest"),
+    published("@nats-io/jetstream"),
+    published("@nats-io/transport-node"),
     published("vitest"),
     published("@types/node")
   )

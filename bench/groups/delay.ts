@@ -33,8 +33,8 @@ const delay: Group = {
     const ours = numbersOf(measured)
     const values = measured.perSecond.map(() => window / roundTrip * 1000)
     const limit = { ...ours, name: `${window} elements in ${roundTrip} ms`, values, lost: 0 }
-    report.measured(sideOf(ours))
-    report.measured(sideOf(limit))
+    report.measured(sideOf(ours), true)
+    report.measured(sideOf(limit), false)
     report.row(rowOf(row, ours, limit, { goal }))
   }
 }

@@ -86,7 +86,7 @@ const devices: Group = {
           report.row(rowOf(row, numbers.get(row === "devices-10" ? 10 : 100)!, numbers.get(1)!, { goal }))
         }
       }
-      for (const one of numbers.values()) if (one.values.length > 0) report.measured(sideOf(one))
+      for (const one of numbers.values()) if (one.values.length > 0) report.measured(sideOf(one), true)
     }
     if (rows.includes("devices-heap")) {
       const values: Array<number> = []

@@ -61,8 +61,8 @@ const latency: Group = {
     for (const row of ["latency-p50", "latency-p99"] as const) {
       if (!rows.includes(row)) continue
       const [left, right] = [ours.numbers(row), peer.numbers(row)]
-      report.measured(sideOf(left))
-      report.measured(sideOf(right))
+      report.measured(sideOf(left), true)
+      report.measured(sideOf(right), false)
       report.row(rowOf(row, left, right, { goal: goals[row], better: "less", unit: "µs" }))
     }
   }

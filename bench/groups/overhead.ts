@@ -80,8 +80,8 @@ const compared = async (options: Options, report: Report): Promise<void> => {
     report.row(skippedRow("overhead-bare", null, failed ?? "nothing was measured"))
     return
   }
-  report.measured(sideOf(ours))
-  report.measured(sideOf(peer))
+  report.measured(sideOf(ours), true)
+  report.measured(sideOf(peer), false)
   report.row(rowOf("overhead-bare", ours, peer, { goal: null }))
 }
 

@@ -12,8 +12,12 @@ export const chunks: Way = {
     const prefix = `bench-${crypto.randomUUID()}`
     const count = counter(n, done)
     const consumed = Effect.sync(() => ready(prefix)).pipe(
-      Effect.andThen(feed.forEachBatch(batch, (values, { size }) =>
-        Effect.sync(() => count({ elements: size, digest: payload.digestBatch(values) })))),
+      Effect.andThen(
+        feed.forEachBatch(
+          batch,
+          (values, { size }) => Effect.sync(() => count({ elements: size, digest: payload.digestBatch(values) }))
+        )
+      ),
       Effect.provide(JetStreamDevices.layerHost({
         feeds: [feed],
         device: "/job:consumer/replica:0",

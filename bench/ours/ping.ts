@@ -12,7 +12,12 @@ export const ping: Way = {
     const latencies: Array<number> = []
     const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
       const elements = yield* Queue.bounded<unknown, Cause.Done>(1)
-      const { feeder, running } = yield* attach(run, devicesAt(address), 1, (feeder) => feeder.set(Queue.take(elements)))
+      const { feeder, running } = yield* attach(
+        run,
+        devicesAt(address),
+        1,
+        (feeder) => feeder.set(Queue.take(elements))
+      )
       const changes = yield* Stream.toPull(feeder.changes)
       attached.resolve()
       yield* Effect.promise(() => gate.promise)

@@ -3,7 +3,7 @@
  * and records that are watched.
  */
 import type { JetStreamClient, JetStreamManager, JsMsg, StreamConfig } from "@nats-io/jetstream"
-import type { Msg, MsgHdrs, NatsConnection } from "@nats-io/transport-node"
+import type { Msg, MsgHdrs, NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -55,7 +55,10 @@ export class BrokerFailed extends Schema.Error<BrokerFailed>(`${TypeId}/BrokerFa
 }) {}
 
 /** How the broker is reached: the options of `connect` of `@nats-io/transport-node`, as they are. */
-export type Connection = NonNullable<Parameters<typeof import("@nats-io/transport-node").connect>[0]>
+export type Connection = NodeConnectionOptions
+
+/** A request that a server which has just started loses is missed after two heartbeats, and made again. */
+export const reading = { expires: 5000, idle_heartbeat: 500 }
 
 /** A message that is published until it is stored. */
 export interface Publication {
@@ -262,6 +265,7 @@ export const connect = (
         const messages = yield* Effect.acquireRelease(
           ask(() =>
             consumer.consume({
+              ...reading,
               max_messages: 1000,
               callback: (message) => {
                 onValue(message)

@@ -4,31 +4,25 @@
  */
 import type { JsMsg } from "@nats-io/jetstream"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Any } from "../Feed.ts"
-import { DeviceNameTaken } from "../layers/MemoryDevices.ts"
+import type { DeviceNameTaken } from "../layers/MemoryDevices.ts"
 import type { DeviceLinks } from "../RemoteDevices.ts"
 import * as Frames from "./frames.ts"
-import type { BrokerFailed, Client } from "./jetStreamClient.ts"
-import { ask, codeOf, codes, ensureStream } from "./jetStreamClient.ts"
+import type { Claimed } from "./jetStreamClaim.ts"
+import * as Claims from "./jetStreamClaim.ts"
+import type { Client } from "./jetStreamClient.ts"
+import { ask, BrokerFailed, codeOf, codes, ensureStream, reading } from "./jetStreamClient.ts"
 import type { LocalLink, Pipe } from "./jetStreamPipe.ts"
 import * as Pipes from "./jetStreamPipe.ts"
-import type { HostRecord, Names } from "./jetStreamRecords.ts"
-import { isLater, nameOf, readHost, token, write } from "./jetStreamRecords.ts"
+import type { Names, Told } from "./jetStreamRecords.ts"
+import { isLater, nameOf, readTold, token, write } from "./jetStreamRecords.ts"
 import * as View from "./jetStreamView.ts"
-import { randomId } from "./randomId.ts"
 
 /** How a device is kept at the broker. */
-export interface Settings {
-  readonly device: string
-  readonly feeds: ReadonlyArray<Any>
-  readonly leaseMillis: number
-  /** Elements of each feeder that may wait; by default the capacity of the feed. */
-  readonly stored: number | undefined
-  readonly windowBytes: number
+export interface Settings extends Claimed {
   readonly storage: "file" | "memory"
   readonly replicas: number
   readonly maxBytes: number
@@ -53,8 +47,7 @@ export const open = (
   settings: Settings
 ): Effect.Effect<Host, BrokerFailed | DeviceNameTaken, Scope.Scope> =>
   Effect.gen(function*() {
-    const { device, leaseMillis } = settings
-    const subject = names.host(device)
+    const { device } = settings
     const stream = { storage: settings.storage, num_replicas: settings.replicas } as const
     yield* ensureStream(client, {
       ...stream,
@@ -74,128 +67,44 @@ export const open = (
       })
     }
 
-    // --- the claim -----------------------------------------------------------------------------------------------------
-
-    const id = yield* randomId
-    const born = yield* randomId
-    let revision = 0
-    let until = 0
-    let isLost = false
-    const claimed = Latch.makeUnsafe(false)
-    /** Renewals that are on their way, by their revision: when they were sent. */
-    const renewals = new Map<number, number>()
-    let seen = 0
-
-    const read: Effect.Effect<readonly [HostRecord | undefined, revision: number], BrokerFailed> = Effect.map(
-      ask(() => client.manager.streams.getMessage(names.stateStream, { last_by_subj: subject })),
-      (message) => message === null ? [undefined, 0] : [readHost(message.data), message.seq]
-    )
-    /** The record that is there once nobody renews it any more. */
-    const vacant = (
-      first: readonly [HostRecord | undefined, number],
-      from: number
-    ): Effect.Effect<readonly [HostRecord | undefined, number], BrokerFailed | DeviceNameTaken> =>
-      Effect.suspend(() => {
-        const [host, at] = first
-        if (host === undefined || !host.isOpen || client.now() - from >= host.leaseMillis * 1.1) {
-          return Effect.succeed(first)
-        }
-        return Effect.flatMap(Effect.andThen(Effect.sleep(50), read), (now) => {
-          const [other] = now
-          if (now[1] === at || other?.isOpen !== true) return vacant(now[1] === at ? first : now, from)
-          return Effect.fail(new DeviceNameTaken({ device, hosts: [other.id, id] }))
-        })
-      })
-    const [former, at] = yield* vacant(yield* read, client.now())
-    /** Unless the process before this one has said that it ended, it may have handed out all that it had read. */
-    const wasKilled = former?.isOpen === true
-    const pulled = new Map<string, number>()
-    for (const feed of settings.feeds) {
-      const before = former?.feeds[feed.name]?.pulled ?? 0
-      pulled.set(feed.name, wasKilled ? Math.max(before, yield* pulledOf(client, names, feed.name, device)) : before)
-    }
-    const record = (isOpen: boolean): HostRecord => ({
-      born: former?.born ?? born,
-      id,
-      claim: (former?.claim ?? 0) + 1,
-      isOpen,
-      leaseMillis,
-      feeds: {
-        ...former?.feeds,
-        ...Object.fromEntries(settings.feeds.map(({ acknowledge, capacity, delivery, info, name }) => [name, {
-          fingerprint: info.fingerprint,
-          acknowledge,
-          delivery,
-          capacity: settings.stored ?? capacity,
-          windowBytes: settings.windowBytes,
-          pulled: pulled.get(name) ?? 0
-        }]))
-      }
-    })
-    const confirm = () => {
-      for (const [each, sentAt] of renewals) {
-        if (each > seen) continue
-        renewals.delete(each)
-        until = Math.max(until, sentAt + leaseMillis)
-      }
-      if (until > client.now()) claimed.openUnsafe()
-    }
-    const renew = (isOpen: boolean) =>
-      Effect.suspend(() => {
-        const sentAt = client.now()
-        return Effect.map(client.put(subject, write(record(isOpen)), revision), (next) => {
-          revision = next
-          renewals.set(next, sentAt)
-          confirm()
-        })
-      })
-    revision = at
-    yield* Effect.catchIf(renew(true), (failed) =>
-      codeOf(failed) === codes.otherRevision, () =>
-      Effect.flatMap(read, ([other]) =>
-        Effect.fail(new DeviceNameTaken({ device, hosts: [other?.id ?? "unknown", id] }))))
-
-    /** Another process has taken the device over, or seems to. */
-    const recover = Effect.flatMap(read, ([other, now]) => {
-      if (other?.id === id || other === undefined) {
-        revision = now
-        return Effect.void
-      }
-      isLost = true
-      until = 0
-      return Effect.logError(`device ${device} was taken over by ${other.id}; this process (${id}) takes nothing more`)
-    })
-    yield* Effect.forkScoped(Effect.suspend(() =>
-      Effect.forever(Effect.andThen(
-        Effect.sleep(leaseMillis / 4),
-        Effect.suspend(() => {
-          if (client.now() >= until) {
-            claimed.closeUnsafe()
-          }
-          return isLost ?
-            Effect.never :
-            Effect.ignore(Effect.catchIf(renew(true), (failed) =>
-              codeOf(failed) === codes.otherRevision, () =>
-              recover))
-        })
-      ))
-    ))
+    const claim = yield* Claims.take(client, names, settings)
 
     // --- feeders -------------------------------------------------------------------------------------------------------
 
     const connections = yield* Queue.unbounded<LocalLink>()
     const pipes = new Map<string, Pipe>()
+    /** The records that this process writes over. */
     const revisions = new Map<string, number>()
+    let hasBegun = false
     // Of its own, which closes when all is told.
     const scope = yield* Scope.fork(yield* Effect.scope)
     const view = yield* View.make(client, names, device, (message) => {
-      seen = message.seq
-      if (message.subject !== subject) {
-        revisions.set(message.subject, message.seq)
-      }
-      confirm()
+      claim.seenUnsafe(message.seq)
+      if (!hasBegun) revisions.set(message.subject, message.seq)
       fenced(message.subject)
     })
+
+    const found = (subject: string) =>
+      Effect.map(
+        ask(() => client.manager.streams.getMessage(names.stateStream, { last_by_subj: subject })),
+        (message) => message === null ? undefined : { told: readTold(message.data), revision: message.seq }
+      )
+    /** Writes only over what this process has written, or what was there before it. */
+    const tell = (subject: string, told: Told): Effect.Effect<void, BrokerFailed> =>
+      Effect.suspend(() => client.put(subject, write(told), revisions.get(subject) ?? 0)).pipe(
+        Effect.map((revision) => {
+          revisions.set(subject, revision)
+        }),
+        Effect.catchIf((failed) => codeOf(failed) === codes.otherRevision, (failed) =>
+          Effect.flatMap(found(subject), (last) => {
+            // A process before this one may have written meanwhile, or this one, and did not hear of it.
+            if ((last?.told?.claim ?? 0) > claim.number) {
+              return claim.lost
+            }
+            revisions.set(subject, last?.revision ?? 0)
+            return Effect.fail(failed)
+          }))
+      )
 
     const pipeOf = (feed: Any, feeder: string): Pipe => {
       const key = JSON.stringify([feed.name, feeder])
@@ -209,14 +118,11 @@ export const open = (
         feeder,
         device,
         told: view.told(toldSubject),
-        untilClaimed: Effect.suspend(() =>
-          client.now() < until ? Effect.void : claimed.await
-        ),
-        accept: (link) => Effect.asVoid(Queue.offer(connections, link)),
+        untilClaimed: claim.untilHeld,
+        accept: (link) =>
+          Effect.asVoid(Queue.offer(connections, link)),
         tell: (told) =>
-          Effect.map(client.put(toldSubject, write(told), revisions.get(toldSubject) ?? 0), (next) => {
-            revisions.set(toldSubject, next)
-          })
+          tell(toldSubject, { ...told, claim: claim.number })
       })
       pipes.set(key, pipe)
       Effect.runForkWith(context)(Effect.forkIn(pipe.run, scope))
@@ -237,7 +143,6 @@ export const open = (
       // Of the many that came and went before this process, nothing is to be said.
       if (isKnown || (hasBegun && (told === undefined || isLater(fence, told)))) pipeOf(feed, feeder).fenceUnsafe(fence)
     }
-    let hasBegun = false
     yield* view.ready
     hasBegun = true
     for (const each of view.fences()) fenced(each)
@@ -255,28 +160,33 @@ export const open = (
           message.term()
           return
         }
-        const place = { incarnation, session, wasPulled: message.seq <= (pulled.get(feed.name) ?? 0) }
+        const place = { incarnation, session, wasPulled: message.seq <= claim.pulled(feed.name) }
         const pipe = pipeOf(feed, feeder)
         const fenceSubject = names.fence(device, feed.name, feeder)
         const isFenceSeen = () => {
           const fence = view.fence(fenceSubject)
           return fence !== undefined && !isLater(place, fence)
         }
-        yield* Effect.timeoutOption(view.until(isFenceSeen), "2 seconds")
-        const fence = view.fence(fenceSubject)
-        if (fence !== undefined) pipe.fenceUnsafe(fence)
+        const known = pipe.session()
+        if (known === undefined || isLater(place, known)) {
+          // It was written before the message.
+          yield* Effect.timeoutOption(view.until(isFenceSeen), "2 seconds")
+          const fence = view.fence(fenceSubject)
+          if (fence !== undefined) pipe.fenceUnsafe(fence)
+        }
         pipe.feedUnsafe(frame.success, place, { ack: () => message.ack() })
         yield* pipe.room
       })
 
+    const ended = Effect.fail(new BrokerFailed({ cause: new Error("the consumer has ended") }))
     let consumers = 0
     const consume = (feed: Any) =>
       Effect.gen(function*() {
-        if (isLost) return yield* Effect.never
+        yield* claim.untilHeld
         const name = names.feedStream(feed.name)
-        const own = yield* consumersOf(client, name, names.fed(feed.name, device))
+        const own = yield* Claims.consumersOf(client, names, feed.name, device)
         for (const each of own) yield* Effect.ignore(ask(() => client.manager.consumers.delete(name, each.name)))
-        const durable = `${token(device)}_${(former?.claim ?? 0) + 1}_${++consumers}`
+        const durable = `${token(device)}_${claim.number}_${++consumers}`
         yield* ask(() =>
           client.manager.consumers.add(name, {
             durable_name: durable,
@@ -290,13 +200,15 @@ export const open = (
         )
         const consumer = yield* ask(() => client.js.consumers.get(name, durable))
         const messages = yield* Effect.acquireRelease(
-          ask(() => consumer.consume({ max_messages: readAhead })),
+          ask(() => consumer.consume({ ...reading, max_messages: readAhead })),
           (messages) => Effect.ignore(Effect.timeout(ask(() => messages.close()), "1 second"))
         )
         const iterator = messages[Symbol.asyncIterator]()
-        yield* Effect.forever(
-          Effect.flatMap(ask(() => iterator.next()), (next) =>
-            next.done === true ? Effect.die(new Error("the consumer has ended")) : received(feed, next.value)),
+        return yield* Effect.forever(
+          Effect.flatMap(
+            ask(() => iterator.next()),
+            (next) => next.done === true ? ended : received(feed, next.value)
+          ),
           { disableYield: true }
         )
       })
@@ -304,14 +216,13 @@ export const open = (
 
     yield* Effect.addFinalizer(() =>
       Effect.gen(function*() {
-        if (isLost) return
         yield* Effect.forEach(pipes.values(), (pipe) => pipe.flushed, { discard: true })
-        yield* renew(false)
+        yield* claim.release
         yield* ask(() => client.connection.flush())
       }).pipe(Effect.timeoutOption("1 second"), Effect.ignore)
     )
     return {
-      isClaimed: () => client.now() < until,
+      isClaimed: claim.isHeld,
       links: {
         accept: Effect.acquireRelease(Queue.take(connections), (link) => link.close, { interruptible: true })
       }
@@ -326,17 +237,3 @@ const readFrame = (data: Uint8Array, feed: Any) => {
   body.set(data.subarray(8))
   return Frames.decodeFeederFrame({ kind: data[4] ?? 0, body }, feed.info, { elements: 1024 * 1024 })
 }
-
-/** The consumers of a stream that read a subject. */
-const consumersOf = (client: Client, stream: string, subject: string) =>
-  Effect.map(
-    ask(() => client.manager.consumers.list(stream).next()),
-    (all) => all.filter(({ config }) => config.filter_subject === subject)
-  )
-
-/** Up to where the consumers of a device have read the stream of a feed. */
-const pulledOf = (client: Client, names: Names, feed: string, device: string): Effect.Effect<number, BrokerFailed> =>
-  Effect.map(
-    consumersOf(client, names.feedStream(feed), names.fed(feed, device)),
-    (all) => all.reduce((most, { delivered }) => Math.max(most, delivered.stream_seq), 0)
-  )

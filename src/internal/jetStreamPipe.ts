@@ -84,7 +84,7 @@ export const make = (options: {
   readonly accept: (link: LocalLink) => Effect.Effect<void>
   /** Waits until this process is the device. */
   readonly untilClaimed: Effect.Effect<void>
-  readonly tell: (told: Told) => Effect.Effect<void, BrokerFailed>
+  readonly tell: (told: Omit<Told, "claim">) => Effect.Effect<void, BrokerFailed>
 }): Pipe => {
   const { device, feed, feeder } = options
   const isProcessed = feed.acknowledge === "processed"
@@ -492,7 +492,7 @@ export const make = (options: {
     return true
   }
 
-  const snapshot = (track: Track): Told => ({
+  const snapshot = (track: Track): Omit<Told, "claim"> => ({
     number: ++number,
     incarnation: track.incarnation,
     session: track.session,

@@ -42,8 +42,12 @@ export const Fence = Schema.Struct({ incarnation: Schema.Natural, session: Schem
 
 export type Fence = typeof Fence.Type
 
-/** Written by a device: what became of a feeder's elements. `number` grows; `delivered` is told of each session. */
+/**
+ * Written by a device: what became of a feeder's elements. `claim` is that of the process that writes it; `number` grows;
+ * `delivered` is told of each session.
+ */
 export const Told = Schema.Struct({
+  claim: Schema.Natural,
   number: Schema.Natural,
   incarnation: Schema.Natural,
   session: Schema.Natural,

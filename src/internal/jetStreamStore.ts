@@ -37,9 +37,6 @@ const mostBytesOnWay = 8 * 1024 * 1024
 /** What a message may take beside the columns of its batch. */
 const headBytes = 64 * 1024
 
-/** How long the end of an `accepted` feed waits for a consumer that takes what is stored, each time that it takes. */
-const lingerMillis = 1000
-
 export interface Store {
   readonly feeder: string
   /** Whether something of its last session may still be handed out that the feeder may give to others. */
@@ -206,14 +203,14 @@ export const make = (options: {
     }
   }
 
-  /** An `accepted` feed has ended once all is stored; while a consumer takes it, the account is better than that. */
+  /** An `accepted` feed has ended once all is stored. While a consumer takes it, it is waited for, each time for a lease. */
   const hasEnded = (mine: Told | undefined): boolean => {
     if (!isEndStored || accepted < last) return false
     if (hello?.acknowledge === "processed") {
       return settled + (mine?.above.reduce((sum, { count }) => sum + count, 0) ?? 0) >= last
     }
     return accepted - delivered + carried === 0 || view.awaySince() !== undefined ||
-      client.now() - deliveredAt >= lingerMillis
+      client.now() - deliveredAt >= (view.host()?.leaseMillis ?? 0)
   }
 
   const changedUnsafe = () => {

@@ -2,6 +2,8 @@
  * Feeders, consumers and a broker that are killed, stopped and started again, over a real nats-server.
  */
 import { afterAll, assert, describe, it } from "@effect/vitest"
+import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream"
+import { connect } from "@nats-io/transport-node"
 import { Effect, Fiber, Layer, Logger, Schema } from "effect"
 import { FailureTolerator, Feed, Feeder, type Ledger } from "effect-feeder"
 import * as JetStreamDevices from "effect-feeder/layers/JetStreamDevices"
@@ -110,16 +112,17 @@ describe("JetStreamDevices", () => {
       () =>
         Effect.gen(function*() {
           const prefix = newPrefix()
-          const settings = { servers, prefix, feed: feed.name, leaseMillis: 5000, millis: 1 }
+          const own = yield* server
+          const settings = { servers: own.url, prefix, feed: feed.name, leaseMillis: 5000, millis: 1 }
           const a = yield* startJetStreamConsumer({ ...settings, device })
           const b = yield* startJetStreamConsumer({ ...settings, device: other })
           const count = 2000
           const { ledger } = yield* startFeed(feed, count, prefix, { devices: [device, other], servers: own.url })
           for (const share of [0.2, 0.5, 0.8]) {
             yield* until(`${share} was handed out`, () => handedBy(a, b).length >= share * count)
-            yield* Effect.promise(() => nats.kill())
+            yield* Effect.promise(() => own.kill())
             yield* Effect.sleep(200)
-            yield* Effect.promise(() => nats.start())
+            yield* Effect.promise(() => own.start())
           }
           assertExact(yield* ledger, count)
           yield* a.exited
@@ -364,10 +367,8 @@ const temporary = Effect.acquireRelease(
   (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
 )
 
-const managed = <A>(f: (manager: import("@nats-io/jetstream").JetStreamManager) => Promise<A>) =>
+const managed = <A>(f: (manager: JetStreamManager) => Promise<A>) =>
   Effect.promise(async () => {
-    const { connect } = await import("@nats-io/transport-node")
-    const { jetstreamManager } = await import("@nats-io/jetstream")
     const client = await connect(connection)
     try {
       return await f(await jetstreamManager(client))
