@@ -65,7 +65,7 @@ const warmUps = 2
 /** A run that takes longer than this has lost something, or hangs. */
 const deadline = 20_000
 
-/** In milliseconds. */
+/** In milliseconds. The time of a thread may tick no finer than the scheduler, every 4 ms. */
 const clocks = {
   cpu: () => {
     const { system, user } = process.threadCpuUsage()
@@ -164,6 +164,7 @@ export const measure = async (
       const i = (round + turn) % cases.length
       await attempt(i, async (one) => {
         const { lost, millis } = await time(one, counts[i]!)
+        if (millis === 0) throw new Error(`${one.name}: a run of ${counts[i]} took no time that its clock can tell`)
         rates[i]!.push(counts[i]! / millis * 1000)
         losses[i]! += lost
       })

@@ -128,7 +128,7 @@ const bench = Effect.fnUntraced(function*(flags: {
     yield* Console.error(`${group.name}: ${rows.join(", ")} …`)
     const options = {
       rounds: Option.getOrElse(flags.rounds, () => group.options?.rounds ?? 5),
-      millis: Option.getOrElse(flags.millis, () => group.options?.millis ?? 100)
+      millis: Option.getOrElse(flags.millis, () => group.options?.millis ?? 150)
     }
     const outcome = yield* runGroup(
       selection,
