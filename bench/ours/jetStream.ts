@@ -1,5 +1,5 @@
 /** A feeder and its consumer over `JetStreamDevices`, with streams in memory. */
-import { Effect, Logger } from "effect"
+import { Effect } from "effect"
 import * as JetStreamDevices from "effect-feeder/layers/JetStreamDevices"
 import { counter } from "../messageCodecs.ts"
 import { feedOf } from "../payloads.ts"
@@ -24,8 +24,7 @@ export const chunks: Way = {
         connection: { servers: broker },
         prefix,
         stream: { storage: "memory" }
-      })),
-      Effect.provide(Logger.layer([]))
+      }))
     )
     await Effect.runPromise(consumed)
   },
