@@ -1,16 +1,15 @@
-/** What a bench and its consumer's process tell each other. */
-import type { Profile } from "./profiler.ts"
+/** What `main.ts` and the process of a group tell each other. */
+import type { Options } from "./harness.ts"
+import type { Row, Side } from "./rows.ts"
 
-/** How elements get to the consumer: a feed, or `node:net` with JSON lines or with the feed's own columns. */
-export type Way = "feed" | "lines" | "columns"
-
-export interface Request {
-  readonly way: Way
-  readonly feed: string
-  readonly elements: number
-  readonly isProfiled: boolean
+export interface GroupRequest {
+  readonly group: string
+  readonly rows: ReadonlyArray<string>
+  readonly options: Options
 }
 
-export type Reply =
-  | { readonly _tag: "Ready"; readonly port: number }
-  | { readonly _tag: "Done"; readonly elements: number; readonly digest: number; readonly profile: Profile | undefined }
+export type GroupReply =
+  | { readonly _tag: "Row"; readonly row: Row }
+  | { readonly _tag: "Measured"; readonly side: Side; readonly isOurs: boolean }
+  | { readonly _tag: "Progress"; readonly text: string }
+  | { readonly _tag: "Ended"; readonly failed: string | undefined }

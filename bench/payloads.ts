@@ -1,80 +1,137 @@
 /**
- * What the benches move: a small element and a tensor, each as a feed and as the JSON that stands for it. Every element
- * has a digest, and so has a batch, that a consumer sums up, so that it touches what it got and the sum can be checked.
+ * What the benches move: a small element, a tensor and an image, each with the JSON that stands for it. Every element has
+ * a digest, and so has a batch, that a consumer sums up, so that it touches what it got and the sum can be checked.
  */
 import { Schema } from "effect"
-import { type BatchCodec, Feed, Tensor } from "effect-feeder"
+import { BatchCodec, Feed, Tensor } from "effect-feeder"
 
-export const capacity = 1000
-export const batch = 64
-
-export interface Payload<Name extends string, S extends Feed.ElementSchema> {
+/** `A` is an element, `B` a batch of them, stacked. What handles any payload does not know them. */
+export interface Payload<A = unknown, B = unknown> {
+  readonly name: Name
   readonly title: string
-  readonly feed: Feed.Feed<Name, S, "processed">
+  readonly element: Feed.ElementSchema
+  readonly codec: BatchCodec.BatchCodec<A, B>
   /** Elements made beforehand, to be used round and round. */
-  readonly pool: ReadonlyArray<S["Type"]>
-  readonly digest: (element: S["Type"]) => number
-  readonly digestBatch: (batch: BatchCodec.Stacked<S>) => number
-  readonly toJson: (element: S["Type"]) => unknown
-  readonly fromJson: (json: unknown) => S["Type"]
+  readonly pool: ReadonlyArray<A>
+  /** What one element has to say: for those that carry bare bytes. */
+  readonly bytes: number
+  digest(element: A): number
+  digestBatch(batch: B): number
+  toJson(element: A): unknown
+  fromJson(json: unknown): A
 }
 
-const make = <const Name extends string, S extends Feed.ElementSchema>(
+export type Name = "small" | "tensor" | "image"
+
+export const titles: Readonly<Record<Name, string>> = {
+  small: "{ id: int32, label: string(16) }",
+  tensor: "{ image: float32[28, 28], label: int32 }",
+  image: "{ image: uint8[153600], label: int32 }"
+}
+
+export type AnyFeed = Feed.Feed<string, Feed.ElementSchema, "processed">
+
+/** The payload as a feed. Both sides make it, of the same settings. */
+export const feedOf = ({ element, name }: Payload, capacity: number): AnyFeed =>
+  Feed.make<string, Feed.ElementSchema>(name, { element, capacity })
+
+const make = <S extends Feed.ElementSchema>(
   name: Name,
   element: S,
-  rest: Omit<Payload<Name, S>, "feed">
-): Payload<Name, S> => ({ ...rest, feed: Feed.make(name, { element, capacity }) })
+  rest: Omit<Payload<S["Type"], BatchCodec.Stacked<S>>, "name" | "title" | "element" | "codec">
+): Payload => ({ ...rest, name, title: titles[name], element, codec: BatchCodec.make<S>(element) })
 
-const Small = Schema.Struct({ id: Schema.Int, label: Schema.String })
+/** A power of two, so that every batch size that is one too divides it. */
+const poolSize = 4096
 
-const Image = Schema.Struct({ image: Tensor.float32([28, 28]), label: Tensor.int32([]) })
+const pool = <A>(size: number, make: (i: number) => A): ReadonlyArray<A> =>
+  Array.from({ length: size }, (_, i) => make(i))
 
-const pool = <A>(make: (i: number) => A): ReadonlyArray<A> => Array.from({ length: 1024 }, (_, i) => make(i))
-
-export const small = make("small", Small, {
-  title: "{ id: int, label: string(16) }",
-  pool: pool((i) => ({ id: i, label: `element-${String(i).padStart(8, "0")}` })),
-  digest: ({ id, label }) => id + label.length,
-  digestBatch: ({ id, label }) => {
-    let sum = 0
-    for (let i = 0; i < id.length; i++) sum += id[i]! + label[i]!.length
-    return sum
-  },
-  toJson: (element) => element,
-  fromJson: (json) => json as typeof Small.Type
-})
+const makeSmall = () =>
+  make("small", Schema.Struct({ id: Tensor.int32([]), label: Schema.String }), {
+    bytes: 20,
+    pool: pool(poolSize, (i) => ({ id: i, label: `element-${String(i).padStart(8, "0")}` })),
+    digest: ({ id, label }) => id + label.length,
+    digestBatch: ({ id, label }) => {
+      let sum = 0
+      for (let i = 0; i < id.length; i++) sum += id[i]! + label[i]!.length
+      return sum
+    },
+    toJson: (element) => element,
+    fromJson: (json) => json as { readonly id: number; readonly label: string }
+  })
 
 const pixels = 28 * 28
 
-export const tensor = make("tensor", Image, {
-  title: "{ image: float32[28, 28], label: int32 }",
-  // Multiples of 1/256, as grey levels are: in JSON they are short.
-  pool: pool((i) => ({ image: Float32Array.from({ length: pixels }, (_, j) => ((i + j) & 255) / 256), label: i % 10 })),
-  digest: ({ image, label }) => image[0]! + label,
-  digestBatch: ({ image, label }) => {
-    let sum = 0
-    for (let i = 0; i < label.length; i++) sum += image[i * pixels]! + label[i]!
-    return sum
-  },
-  toJson: ({ image, label }) => ({ image: Array.from(image), label }),
-  fromJson: (json) => {
-    const { image, label } = json as { readonly image: ReadonlyArray<number>; readonly label: number }
-    return { image: Float32Array.from(image), label }
-  }
-})
+const makeTensor = () =>
+  make("tensor", Schema.Struct({ image: Tensor.float32([28, 28]), label: Tensor.int32([]) }), {
+    bytes: 4 * pixels + 4,
+    // Multiples of 1/256, as grey levels are: in JSON they are short.
+    pool: pool(1024, (i) => ({
+      image: Float32Array.from({ length: pixels }, (_, j) => ((i + j) & 255) / 256),
+      label: i % 10
+    })),
+    digest: ({ image, label }) => image[0]! + label,
+    digestBatch: ({ image, label }) => {
+      let sum = 0
+      for (let i = 0; i < label.length; i++) sum += image[i * pixels]! + label[i]!
+      return sum
+    },
+    toJson: ({ image, label }) => ({ image: Array.from(image), label }),
+    fromJson: (json) => {
+      const { image, label } = json as { readonly image: ReadonlyArray<number>; readonly label: number }
+      return { image: Float32Array.from(image), label }
+    }
+  })
 
-/** Calls `f` with each payload, whatever its types are. */
-export const each = async (
-  f: <Name extends string, S extends Feed.ElementSchema>(payload: Payload<Name, S>) => Promise<void>
-): Promise<void> => {
-  await f(small)
-  await f(tensor)
+const imageBytes = 150 * 1024
+
+const makeImage = () =>
+  make("image", Schema.Struct({ image: Tensor.uint8([imageBytes]), label: Tensor.int32([]) }), {
+    bytes: imageBytes + 4,
+    pool: pool(64, (i) => ({ image: new Uint8Array(imageBytes).fill(i), label: i })),
+    digest: ({ image, label }) => image[0]! + label,
+    digestBatch: ({ image, label }) => {
+      let sum = 0
+      for (let i = 0; i < label.length; i++) sum += image[i * imageBytes]! + label[i]!
+      return sum
+    },
+    toJson: ({ image, label }) => ({ image: Buffer.from(image).toString("base64"), label }),
+    fromJson: (json) => {
+      const { image, label } = json as { readonly image: string; readonly label: number }
+      return { image: new Uint8Array(Buffer.from(image, "base64")), label }
+    }
+  })
+
+const made = new Map<Name, Payload>()
+
+const once = (name: Name, make: () => Payload): Payload => {
+  const payload = made.get(name) ?? make()
+  made.set(name, payload)
+  return payload
 }
 
-/** The elements that stand at `from` up to `from + count` when the pool is repeated. `count` divides its length. */
+/** A process makes those that it uses. */
+export const payloads: { readonly [K in Name]: Payload } = {
+  get small() {
+    return once("small", makeSmall)
+  },
+  get tensor() {
+    return once("tensor", makeTensor)
+  },
+  get image() {
+    return once("image", makeImage)
+  }
+}
+
+/** The elements that stand at `from` up to `from + count` when the pool is repeated. */
 export const some = <A>(pool: ReadonlyArray<A>, from: number, count: number): ReadonlyArray<A> => {
   const start = from % pool.length
-  return pool.slice(start, start + count)
+  const end = start + count
+  if (end <= pool.length) return pool.slice(start, end)
+  const elements = pool.slice(start)
+  while (elements.length < count) elements.push(...pool.slice(0, count - elements.length))
+  return elements
 }
 
 /** The first `n` elements of the repeated pool, one by one. */
@@ -82,12 +139,21 @@ export function* repeated<A>(pool: ReadonlyArray<A>, n: number): Generator<A, vo
   for (let i = 0; i < n; i++) yield pool[i % pool.length]!
 }
 
-/** The sum of the digests of the first `n` elements. It is exact: all digests are multiples of 1/256. */
-export const digestOf = <Name extends string, S extends Feed.ElementSchema>(
-  { digest, pool }: Payload<Name, S>,
-  n: number
-): number => {
+/** The same in batches of `size`, the last one of what is left. */
+export function* batches<A>(pool: ReadonlyArray<A>, n: number, size: number): Generator<ReadonlyArray<A>, void> {
+  for (let i = 0; i < n; i += size) yield some(pool, i, Math.min(size, n - i))
+}
+
+/** The sum of the digests of some elements. */
+export const digestAll = ({ digest }: Pick<Payload, "digest">, elements: ReadonlyArray<unknown>): number => {
   let sum = 0
-  for (const element of repeated(pool, n)) sum += digest(element)
+  for (const element of elements) sum += digest(element)
   return sum
+}
+
+/** The sum of the digests of the first `n` elements. It is exact: all digests are multiples of 1/256. */
+export const digestOf = (payload: Payload, n: number): number => {
+  const { pool } = payload
+  const rounds = Math.floor(n / pool.length)
+  return rounds * digestAll(payload, pool) + digestAll(payload, pool.slice(0, n % pool.length))
 }

@@ -1,0 +1,147 @@
+/** A feeder and its consumer over `SocketDevices`, by what the source gives. */
+import { Array as Arr, Cause, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
+import { DeviceSpec, Feeder, type RemoteDevices } from "effect-feeder"
+import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+import { expect } from "../harness.ts"
+import { type AnyFeed, batches, feedOf, repeated, some } from "../payloads.ts"
+import { freePort } from "../ports.ts"
+import type { Run, Way } from "../ways.ts"
+
+/** A feeder whose source waits for the gate. */
+type Made = Effect.Effect<Feeder.Feeder<AnyFeed["element"]>, Feeder.FeedError>
+
+type SetSource = (feeder: Feeder.Feeder<AnyFeed["element"]>, run: Run, gate: Effect.Effect<void>) => Made
+
+/** Hosts the feed at as many ports as there are devices, in one process. */
+const consume: Way["consume"] = async ({ batch, devices, n, payload, window }, ready, done) => {
+  const feed = feedOf(payload, window)
+  const listening: Array<string> = []
+  let elements = 0
+  let digest = 0
+  const host = Effect.gen(function*() {
+    const port = yield* Effect.promise(freePort)
+    const consumed = Effect.sync(() => {
+      listening.push(`tcp://127.0.0.1:${port}`)
+      if (listening.length === devices) ready(listening.join(" "))
+    }).pipe(
+      Effect.andThen(feed.forEachBatch(batch, (values, { size }) =>
+        Effect.sync(() => {
+          elements += size
+          digest += payload.digestBatch(values)
+          if (elements === n) done({ elements, digest })
+        }))),
+      Effect.provide(SocketDevices.layerHost({ feeds: [feed], port }))
+    )
+    yield* consumed
+  })
+  await Effect.runPromise(
+    Effect.all(Array.from({ length: devices }, () => host), { concurrency: "unbounded", discard: true }).pipe(
+      // That they are for this machine only goes without saying.
+      Effect.provide(Logger.layer([]))
+    )
+  )
+  if (elements !== n) done({ elements, digest })
+}
+
+/** Whether the feeder is at all of its devices. */
+export const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
+
+/** Runs a feeder, and returns when it is at all of its devices. */
+export const attach = <E>(
+  run: Pick<Run, "payload" | "window">,
+  devices: Layer.Layer<RemoteDevices.RemoteDevices, E>,
+  count: number,
+  setSource: (feeder: Feeder.Feeder<AnyFeed["element"]>) => Made
+) =>
+  Effect.gen(function*() {
+    const made = yield* Feeder.make(feedOf(run.payload, run.window))
+    const feeder = yield* setSource(made)
+    yield* Effect.provide(
+      feeder.addRemoteDevices(DeviceSpec.replicas("consumer", count)),
+      yield* Layer.build(devices)
+    )
+    const running = yield* Effect.forkChild(feeder.run)
+    while (running.pollUnsafe() === undefined && !isAttached(yield* feeder.status)) yield* Effect.sleep(1)
+    return { feeder, running }
+  })
+
+/** The devices at addresses with spaces between them. */
+export const devicesAt = (addresses: string) =>
+  SocketDevices.layer(
+    Object.fromEntries(addresses.split(" ").map((address, i) => [`/job:consumer/replica:${i}`, address]))
+  )
+
+/** What is timed begins when the feeder is at its devices, and ends when everything is settled. */
+export const connectTo = <E>(
+  devicesAt: (address: string, run: Run) => Layer.Layer<RemoteDevices.RemoteDevices, E>,
+  setSource: SetSource
+): Way["connect"] =>
+async (run, address) => {
+  const gate = Promise.withResolvers<void>()
+  const attached = Promise.withResolvers<void>()
+  const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
+    const { running } = yield* attach(
+      run,
+      devicesAt(address, run),
+      run.devices,
+      (feeder) => setSource(feeder, run, Effect.promise(() => gate.promise))
+    )
+    attached.resolve()
+    return yield* Fiber.join(running)
+  })))
+  fiber.addObserver((exit) => {
+    if (Exit.isFailure(exit)) attached.reject(new Error(Cause.pretty(exit.cause)))
+  })
+  await attached.promise
+  let shares: ReadonlyArray<number> = []
+  return {
+    send: async () => {
+      gate.resolve()
+      const ledger = await Effect.runPromise(Fiber.join(fiber))
+      expect("delivered", ledger.delivered, run.n)
+      shares = ledger.devices.map(({ delivered }) => delivered)
+    },
+    close: async () => {},
+    shares: () => shares
+  }
+}
+
+const way = (setSource: SetSource): Way => ({ consume, connect: connectTo(devicesAt, setSource) })
+
+/** A Stream of the chunks that an iterator gives, from when the gate is open. */
+const gated = <A>(chunks: Iterator<ReadonlyArray<A>, void>, gate: Effect.Effect<void>): Stream.Stream<A> =>
+  Stream.unwrap(Effect.as(
+    gate,
+    Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+      const { value } = chunks.next()
+      return value !== undefined && Arr.isReadonlyArrayNonEmpty(value) ? Effect.succeed(value) : Cause.done()
+    })))
+  ))
+
+/** Chunks of elements, of the size of a batch. */
+export const setChunks: SetSource = (feeder, { batch, n, payload }, gate) =>
+  feeder.set(gated(batches(payload.pool, n, batch), gate))
+
+export const chunks = way(setChunks)
+
+/** Batches that are stacked already. */
+export const stacked = way((feeder, { batch, n, payload }, gate) => {
+  const { codec, pool } = payload
+  const made = Array.from(batches(pool, Math.max(batch, pool.length), batch), (elements) => codec.stack(elements))
+  const last = n % batch
+  const stackedBatches = function*(): Generator<ReadonlyArray<unknown>, void> {
+    for (let i = 0; i < Math.floor(n / batch); i++) yield [made[i % made.length]]
+    if (last > 0) yield [codec.stack(some(pool, n - last, last))]
+  }
+  return feeder.setMany(gated(stackedBatches(), gate))
+})
+
+/** An Iterable of elements. It cannot wait for the gate: connecting is a part of what is timed. */
+export const iterable: Way = { ...way((feeder, { n, payload }) => feeder.set(repeated(payload.pool, n))) }
+
+/** An Effect that is run for each element. */
+export const effect = way((feeder, { n, payload }, gate) => {
+  let i = 0
+  const one = Effect.suspend(() => i < n ? Effect.succeed(payload.pool[i++ % payload.pool.length]) : Cause.done())
+  return feeder.set(Effect.suspend(() => i === 0 ? Effect.andThen(gate, one) : one))
+})
