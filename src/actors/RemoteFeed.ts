@@ -13,8 +13,7 @@ import type { Chunk } from "../BatchCodec.ts"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
-import { gather } from "../internal/outstanding.ts"
-import { received } from "../internal/received.ts"
+import * as Outstanding from "../internal/outstanding.ts"
 import * as Restarts from "../internal/restarts.ts"
 import * as Window from "../internal/window.ts"
 import type { FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
@@ -31,7 +30,7 @@ export { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
 export interface Owner<A> {
   readonly queue: FeedQueue<FeedSession.Item<A>>
   /** Elements that left the queue are at the device now, or back at the front of the queue, which `changedUnsafe` tells. */
-  readonly pushedUnsafe: (count: number) => void
+  readonly pushedUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
   readonly putBackUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
   /** Elements are acknowledged as declared. */
   readonly acknowledgedUnsafe: (items: ReadonlyArray<FeedSession.Item<A>>) => void
@@ -185,7 +184,6 @@ export const make = <A>(options: {
   /** How many elements of the session are settled. */
   const settled = () => state.base + state.resolved.size
 
-
   // --- one link ------------------------------------------------------------------------------------------------------
 
   /** Sends what is to be sent, and ends once the link is to be closed. */
@@ -196,7 +194,6 @@ export const make = <A>(options: {
       if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
       if (isClosing) return Effect.void
       work.closeUnsafe()
-      free.openUnsafe()
       return Effect.flatMap(work.await, () => turn)
     })
     return turn
@@ -214,14 +211,21 @@ export const make = <A>(options: {
       { disableYield: true }
     )
 
-  const putBack = (items: ReadonlyArray<FeedSession.Item<A>>) =>
-    Effect.sync(() => {
-      owner.putBackUnsafe(items)
-      owner.changedUnsafe()
-    })
+  /** In the step that takes, so that what goes back meanwhile goes in order. */
+  const gather = (items: ReadonlyArray<FeedSession.Item<A>>): void => {
+    let last = gathered.at(-1)?.ordinal ?? -1
+    let isInOrder = true
+    for (const item of items) {
+      gathered.push(item)
+      if (item.ordinal < last) isInOrder = false
+      last = item.ordinal
+    }
+    // What other remote feeds took before, and gave back unsent, may follow those behind it.
+    if (!isInOrder) gathered.sort((a, b) => a.ordinal - b.ordinal)
+  }
 
-  const putBackGathered = (from: number): void => {
-    const items = gathered.slice(from)
+  const putBackGathered = (): void => {
+    const items = gathered
     gathered = []
     if (items.length === 0) return
     owner.putBackUnsafe(items)
@@ -245,17 +249,20 @@ export const make = <A>(options: {
       const turn: Effect.Effect<never> = Effect.suspend(() => {
         // Before it looks: what changes while it does must not be missed.
         free.closeUnsafe()
-        mayFindEnd = true
+        mayFindEnd = !isStuck
         const { elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
         const room = Math.min(elements, likely) - gathered.length
         if (room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
-        const taken = received(restore, (onTake) => owner.queue.takeAvailable(room, onTake), putBack)
-        return Effect.flatMap(Effect.catchTag(taken, "QueueEnded", () => Effect.succeed([])), (items) => {
+        const taken = Effect.catchTag(
+          restore(owner.queue.takeAvailable(room, gather)),
+          "QueueEnded",
+          () => Effect.succeed([])
+        )
+        return Effect.flatMap(taken, (items) => {
           if (items.length === 0) return untilChanged
           mayFindEnd = false
-          for (const item of items) gathered.push(item)
           sendSoon()
           return turn
         })
@@ -264,17 +271,19 @@ export const make = <A>(options: {
     })
   )
 
-  /** Sends of what was taken as much as may be sent in one frame now. What does not fit goes back. */
+  /** Sends of what was taken as much as may be sent in one frame now. If that is nothing, all of it goes back. */
   const pushGathered = (): void => {
     if (gathered.length === 0) return
     // A drain may have begun since it was taken.
     const { chunk, count } = owner.canFeed() ? fitting(gathered) : nothing
     if (count === likely || (count > 0 && count < gathered.length)) likely = Math.min(2 * count, 1_048_576)
-    isStuck = count === 0
+    if (count === 0) {
+      isStuck = true
+      return putBackGathered()
+    }
     const items = gathered.slice(0, count)
-    putBackGathered(count)
-    if (count === 0) return
-    owner.pushedUnsafe(count)
+    gathered = gathered.slice(count)
+    owner.pushedUnsafe(items)
     window.sent(state.sent + count, owner.now())
     apply({ _tag: "Push", items, chunk })
   }
@@ -287,7 +296,7 @@ export const make = <A>(options: {
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {
-      const chunk = gather(config.codec, count === items.length ? items : items.slice(0, count))
+      const chunk = Outstanding.gather(config.codec, count === items.length ? items : items.slice(0, count))
       const { byteLength } = chunk
       if (Math.ceil(byteLength / count) * count <= most) return { count, chunk }
       if (count === 1) {
@@ -317,7 +326,7 @@ export const make = <A>(options: {
       apply({ _tag: "Opened", now: owner.now() })
       return Effect.raceAllFirst([write(link), read(link), pump, ticks, closed])
     }).pipe(
-      Effect.ensuring(Effect.sync(() => putBackGathered(0))),
+      Effect.ensuring(Effect.sync(() => putBackGathered())),
       Effect.onInterrupt(() => {
         apply({ _tag: "Stop" })
         // As far as the link takes it now: a close says the same, and a stop waits for no peer.
@@ -420,7 +429,9 @@ export const make = <A>(options: {
     failures: () => ({ count: failures, last }),
     wakeUnsafe: () => {
       // Not one that waits for credit: two whose elements do not fit would wake each other for ever.
-      if (mayFindEnd) free.openUnsafe()
+      if (!mayFindEnd) return
+      isStuck = false
+      free.openUnsafe()
     },
     run,
     flushUnsafe: () => {

@@ -27,8 +27,10 @@ import { FeedError } from "./feedError.ts"
 import type { Restarts } from "./restarts.ts"
 
 /** An element in the local queue. Its ordinal is -1 until it first leaves. */
-export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal"> {
+export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal" | "attempt" | "since"> {
   ordinal: number
+  attempt: number
+  since?: number | undefined
 }
 
 /** A device that is fed, the run it was last started in, its fiber there, and how it failed in this run. */
@@ -127,6 +129,8 @@ export const make = <A>(options: {
     /** Elements with an ordinal that are in the queue again; that left it and are in the hands of this feeder. */
     let returned = 0
     let inHand = 0
+    /** The highest ordinal that was sent to a device. */
+    let lastPushed = -1
     let taken = 0
     let dead = 0
     let dropped = 0
@@ -154,8 +158,15 @@ export const make = <A>(options: {
 
     /** An element leaves the queue: for the first time, or again. */
     const leavesUnsafe = (slot: Slot<A>) => {
-      if (slot.ordinal < 0) slot.ordinal = nextOrdinal++
-      else returned--
+      if (slot.ordinal < 0) {
+        slot.ordinal = nextOrdinal++
+        return
+      }
+      returned--
+      // It came back before it was sent, and one behind it was sent meanwhile: it comes out of order, and so is marked.
+      if (slot.attempt > 1 || slot.ordinal > lastPushed) return
+      slot.attempt = 2
+      slot.since = (slot.since ?? 1) + 1
     }
 
     const queue = yield* FeedQueue.make<Slot<A>>({
@@ -275,8 +286,9 @@ export const make = <A>(options: {
       failUnsafe: (reason) => books.failUnsafe(reason),
       putBackUnsafe,
       acknowledgedUnsafe,
-      pushedUnsafe: (count) => {
-        inHand -= count
+      pushedUnsafe: (items) => {
+        inHand -= items.length
+        lastPushed = Math.max(lastPushed, items.at(-1)?.ordinal ?? -1)
       },
       rejectedUnsafe: (device, item, cause, invalid) => letGo(item, invalid ? "invalid" : "rejected", device, cause),
       givenBackUnsafe: (device, items, afterMillis) => {

@@ -8,7 +8,8 @@ import type { Slot } from "./feederBooks.ts"
 
 class ChunkSlot<A> implements Slot<A> {
   ordinal = -1
-  readonly attempt = 1
+  attempt = 1
+  since: number | undefined = undefined
   readonly chunk: Chunk<A>
   readonly index: number
   constructor(chunk: Chunk<A>, index: number) {

@@ -99,6 +99,7 @@ export const make = (world: World) => {
         feeds: [feed],
         device,
         feeders: plan.expectsAll ? plan.feeders : "forever",
+        window: plan.window,
         windowBytes: plan.windowBytes
       })
       life.device = made

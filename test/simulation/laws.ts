@@ -53,6 +53,8 @@ class Account {
 /** What the frames of one session say: what the device has granted and received, and what the feeder has sent. */
 interface Session {
   creditTo: number
+  /** The same with what may be on its way beyond the room of the device's queue. */
+  windowTo: number
   creditBytesTo: number
   sent: number
   sentBytes: number
@@ -315,7 +317,9 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
       if (what === "received") return
       const key = `${frame.feeder} ${frame.incarnation} ${frame.session} at ${connection.host.name}`
       sessionOf.set(connection.id, { key, session: frame.session })
-      if (!sessions.has(key)) sessions.set(key, { creditTo: 0, creditBytesTo: 0, sent: 0, sentBytes: 0, idle: 0 })
+      if (!sessions.has(key)) {
+        sessions.set(key, { creditTo: 0, windowTo: 0, creditBytesTo: 0, sent: 0, sentBytes: 0, idle: 0 })
+      }
       return
     }
     const names = link()
@@ -329,8 +333,8 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
         received.set(names.key, Math.max(received.get(names.key) ?? 0, last))
         return
       }
-      if (last > session.creditTo) {
-        fail(1, `${names.key} sends sequence ${last}, granted were ${session.creditTo}`)
+      if (last > session.windowTo) {
+        fail(1, `${names.key} sends sequence ${last}, granted were ${session.windowTo}`)
       }
       if (last > session.sent) {
         const fresh = last - session.sent
@@ -358,6 +362,7 @@ export const make = (plan: Plan, now: () => number, say: (what: () => string) =>
         return
       }
       session.creditTo = Math.max(session.creditTo, progress.creditTo)
+      session.windowTo = Math.max(session.windowTo, progress.creditTo + (progress.window ?? 0))
       session.creditBytesTo = Math.max(session.creditBytesTo, progress.creditBytesTo)
       session.idle = progress.collecting === true ? progress.accepted : progress.delivered
     }

@@ -51,15 +51,15 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       session,
-      "Math.min(progress.creditTo - sent, limits.elements)",
-      "Math.min(progress.creditTo - sent + 1, limits.elements)"
+      "progress.creditTo + Math.min(progress.window ?? 0, window) - sent",
+      "progress.creditTo + Math.min(progress.window ?? 0, window) - sent + 1"
     ]]
   },
   {
     name: "the feeder sends more bytes than were granted",
     law: 1,
     within: 500,
-    edits: [[remote, "const most = Math.min(window, credit.bytes, frameBytes)", "const most = frameBytes"]]
+    edits: [[remote, "const most = Math.min(Math.max(0, bytes), frameBytes)", "const most = frameBytes"]]
   },
   {
     name: "the device grants one more than it has room for",
@@ -72,13 +72,29 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
+    name: "what is on its way is admitted without regard to room",
+    law: 1,
+    within: 500,
+    edits: [[host, "Math.min(chunk.length, from + creditTo - accepted)", "chunk.length"]]
+  },
+  {
+    name: "what is on its way outlives its link",
+    law: 4,
+    within: 2000,
+    edits: [[host, "...nothingInTransit(state), link: undefined }", "link: undefined }"], [
+      host,
+      "...nothingInTransit(state), link, version",
+      "link, version"
+    ]]
+  },
+  {
     name: "what comes back goes to the back",
     law: 2,
     within: 500,
     edits: [[
       books,
-      "queue.restoreUnsafe(items.map((item) => ({ ...item })))",
-      "queue.admitUnsafe(items.map((item) => ({ ...item })))"
+      "queue.restoreUnsafe(items)",
+      "queue.admitUnsafe(items)"
     ]]
   },
   {
@@ -154,7 +170,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "what is given again is not marked",
     law: 4,
     within: 500,
-    edits: [["src/internal/hostedEntry.ts", "this.isMarked = attempt > 1", "this.isMarked = false"]]
+    edits: [["src/internal/hostedEntry.ts", "this.isMarked = parcel.attempt > 1", "this.isMarked = false"]]
   },
   {
     name: "attempts are not counted",
@@ -192,12 +208,12 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 2000,
     edits: [[session, "Outstanding.beyond(known, frame.progress.accepted)", "Outstanding.beyond(known, 0)"], [
       host,
-      "if (last <= state.accepted) return",
-      "if (last < state.accepted) return"
+      "if (last <= state.received) return",
+      "if (last < state.received) return"
     ], [
       host,
-      "const from = state.accepted - frame.first + 1",
-      "const from = Math.max(0, state.accepted - frame.first)"
+      "Math.max(0, accepted - first + 1)",
+      "Math.max(0, accepted - first)"
     ]]
   },
   {
@@ -245,12 +261,8 @@ export const mutations: ReadonlyArray<Mutation> = [
       !isProcessed(plan) && plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 &&
       knows(plan, "freeze device", "half-open", "partition"),
     edits: [
-      [host, "return [next, now >= state.leaseUntil && place.sequence > state.confirmed]", "return [next, false]"],
-      [
-        host,
-        "place.session === session && place.sequence > confirmed",
-        "place.session === session && place.sequence < 0"
-      ]
+      [host, "return [next, now >= state.leaseUntil ? state.confirmed : Infinity]", "return [next, Infinity]"],
+      [host, "unmarkedTo = Math.min(unmarkedTo, confirmed)", "unmarkedTo = Math.max(unmarkedTo, confirmed)"]
     ]
   },
   {
@@ -283,7 +295,11 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "the device says it has accepted one more",
     law: 5,
     within: 500,
-    edits: [[host, "accepted: next.accepted,", "accepted: next.accepted + 1,"]]
+    edits: [[
+      host,
+      "    accepted,\n    delivered: next.delivered,",
+      "    accepted: accepted + 1,\n    delivered: next.delivered,"
+    ]]
   },
   {
     name: "the handler of an interrupted loop counts as done",
@@ -291,8 +307,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       "src/internal/consumer.ts",
-      "settle(handed, () => givenBack(why(exit.cause)))",
-      "settle(handed, () => done)"
+      "settle(handed, givenBack(why(exit.cause)))",
+      "settle(handed, done)"
     ]]
   },
   {
@@ -349,7 +365,11 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a report that is due wakes nobody",
     law: 6,
     within: 500,
-    edits: [["src/internal/linkWriter.ts", "          isDue = true\n          work()", "          isDue = true"]]
+    edits: [[
+      "src/internal/linkWriter.ts",
+      "          isAsked ||= asked\n          work()",
+      "          isAsked ||= asked"
+    ]]
   },
   {
     name: "the budget is never spent",
@@ -511,7 +531,7 @@ export const missed: ReadonlyArray<Mutation> = [
     name: "a device takes what is beyond the credit",
     law: 1,
     within: 500,
-    edits: [[host, "if (last > state.creditTo) return wrong", "if (last < 0) return wrong"]]
+    edits: [[host, "if (last > state.windowTo) return wrong", "if (last < 0) return wrong"]]
   },
   {
     name: "newcomers overtake those in line",

@@ -84,7 +84,9 @@ export const make = (seed: number) => {
     faultMillis: 200 + random.below(6000),
     /** Which faults a history knows: a few of them let it go far with each. */
     kinds: faultKinds.filter(() => yes(0.5)),
-    delivery: yes(0.15) ? "atMostOnce" as const : "atLeastOnce" as const
+    delivery: yes(0.15) ? "atMostOnce" as const : "atLeastOnce" as const,
+    /** Elements that may be on their way beyond the room of a device's queue. */
+    window: random.pick([0, 0, 3, 1000])
   }
 }
 
