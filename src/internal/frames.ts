@@ -33,7 +33,8 @@ const header = (bytes: Uint8Array, length: number, kind: number): void => {
   bytes[4] = kind
 }
 
-const control = (body: Uint8Array): readonly [Uint8Array] => {
+/** The text of a control frame as a frame. */
+export const controlOf = (body: Uint8Array): readonly [Uint8Array] => {
   const bytes = new Uint8Array(headerBytes + body.length)
   header(bytes, body.length, 0)
   bytes.set(body, headerBytes)
@@ -81,10 +82,10 @@ export const encodeFeederFrame = (
   frame: FeederFrame,
   feed: FeedInfo
 ): readonly [Uint8Array, ...Array<Uint8Array>] =>
-  frame._tag === "Batch" ? encodeBatch(frame, feed) : control(encodeControl(frame))
+  frame._tag === "Batch" ? encodeBatch(frame, feed) : controlOf(encodeControl(frame))
 
 /** A device's frame as bytes. */
-export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => control(encodeControl(frame))
+export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => controlOf(encodeControl(frame))
 
 /** Reads a device's frame. */
 export const decodeDeviceFrame = (raw: RawFrame): Result.Result<DeviceFrame, MalformedFrame> =>
