@@ -11,7 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { Any } from "../Feed.ts"
 import type { DeviceLinks, FeederFrame, HostLink } from "../RemoteDevices.ts"
 import { DeviceLost, versions } from "../RemoteDevices.ts"
@@ -60,7 +60,8 @@ interface Taken {
 export const dialIn = (config: DialInConfig): Effect.Effect<DeviceLinks["Service"], never, Scope.Scope> =>
   Effect.gen(function*() {
     const { credential, device, feeds } = config
-    const scope = yield* Effect.scope
+    // Links end after all that is added to the scope later, such as a device that still has something to say.
+    const scope = yield* Scope.fork(yield* Effect.scope)
     const clock = yield* Clock.Clock
     const accepted = yield* Queue.bounded<Taken>(16)
 
@@ -149,6 +150,7 @@ export const dialIn = (config: DialInConfig): Effect.Effect<DeviceLinks["Service
             step = yield* Schedule.toStep(config.reconnect)
           }
           if (exit === undefined) continue
+          if (Exit.hasInterrupts(exit)) return
           const lost = Exit.findErrorOption(exit)
           const why = lost._tag === "Some" ? lost.value.message : "the link was closed"
           // Said once for each time that it is away.
@@ -162,7 +164,7 @@ export const dialIn = (config: DialInConfig): Effect.Effect<DeviceLinks["Service
         }
       })
 
-    yield* Effect.forEach(config.places, (place) => Effect.forkScoped(keep(place)), { discard: true })
+    yield* Effect.forEach(config.places, (place) => Effect.forkIn(keep(place), scope), { discard: true })
     return {
       accept: Effect.map(
         Effect.acquireRelease(Queue.take(accepted), ({ end }) => Deferred.succeed(end, undefined), {

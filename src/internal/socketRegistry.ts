@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import type { Credentials } from "../Credentials.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
 import type { DeviceFrame, FeedInfo, Link, Peer, RefusedReason, RemoteDevices } from "../RemoteDevices.ts"
-import { DeviceLost, versions } from "../RemoteDevices.ts"
+import { DeviceLost, FeedRefused, versions } from "../RemoteDevices.ts"
 import * as Frames from "./frames.ts"
 import * as Members from "./members.ts"
 import type { Register } from "./registration.ts"
@@ -38,6 +38,8 @@ interface Ready {
 /** A device with at least one link, ready or in use. */
 interface Present {
   readonly ready: Array<Ready>
+  /** What it said last that it hosts. */
+  feeds: ReadonlyArray<string>
   links: number
 }
 
@@ -83,9 +85,10 @@ export const listen = (
     const keep = (device: string, one: Ready): Effect.Effect<void, DeviceLost> =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
-          const present = devices.get(device) ?? { ready: [], links: 0 }
+          const present = devices.get(device) ?? { ready: [], feeds: one.feeds, links: 0 }
           devices.set(device, present)
           present.ready.push(one)
+          present.feeds = one.feeds
           present.links++
           members.setUnsafe(device, one.feeds)
           return present
@@ -156,10 +159,16 @@ export const listen = (
     const find = (device: string, feed: string): Ready | undefined =>
       devices.get(device)?.ready.findLast(({ feeds }) => feeds.includes(feed))
 
-    const take = (device: string, feed: string): Effect.Effect<Ready, DeviceLost> =>
-      Effect.suspend(() => {
+    const take = (device: string, feed: string): Effect.Effect<Ready, DeviceLost | FeedRefused> =>
+      Effect.suspend((): Effect.Effect<Ready, DeviceLost | FeedRefused> => {
         const one = find(device, feed)
-        if (one === undefined) {
+        const present = devices.get(device)
+        if (present === undefined || one === undefined) {
+          if (present !== undefined && !present.feeds.includes(feed)) {
+            const names = present.feeds.map((name) => `"${name}"`).join(", ")
+            const detail = `it hosts ${names}, the feeder has "${feed}"`
+            return Effect.fail(new FeedRefused({ device, reason: "unknown feed", detail }))
+          }
           return Effect.flatMap(
             Effect.timeoutOption(members.until(() => find(device, feed) !== undefined), patience),
             (found) => {
@@ -173,13 +182,12 @@ export const listen = (
             }
           )
         }
-        const { ready } = devices.get(device)!
-        ready.splice(ready.indexOf(one), 1)
+        present.ready.splice(present.ready.indexOf(one), 1)
         Deferred.doneUnsafe(one.taken, Effect.void)
         return Effect.succeed(one)
       })
 
-    const open = (device: string, feed: FeedInfo): Effect.Effect<Link, DeviceLost, Scope.Scope> =>
+    const open = (device: string, feed: FeedInfo): Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope> =>
       Effect.gen(function*() {
         const one = yield* Effect.acquireRelease(
           take(device, feed.name),
