@@ -32,7 +32,11 @@ const dialled = (name: string, urls: Readonly<Record<string, string>>, tls?: Soc
   })
 
 /** The devices dial. */
-const dialIn = (name: string, url: string, options: SocketDevices.Options & { readonly host?: SocketDevices.HostTls }) =>
+const dialIn = (
+  name: string,
+  url: string,
+  options: SocketDevices.Options & { readonly host?: SocketDevices.HostTls }
+) =>
   FeedingLaws.suite(name, it, {
     devices,
     layer: SocketDevices.layerListen({ url, tls: options.host }).pipe(
