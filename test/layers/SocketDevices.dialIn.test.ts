@@ -86,13 +86,15 @@ const assertEachSeen = (consumers: ReadonlyArray<Process>, count: number) => {
 it.live("a consumer that appears is fed; one that is killed is removed, and fed again when it is back", () =>
   Effect.gen(function*() {
     const port = yield* freePort
-    const { open, source } = yield* gated(2000, 3000)
+    // A process takes its time to appear.
+    const slow = { millis: 25 }
+    const { open, source } = yield* gated(1500, 2000)
     const { feeder, ledger } = yield* listening(source, port)
     const devices = Effect.map(feeder.status, ({ devices }) => devices.map(({ device }) => device).toSorted())
     assert.deepStrictEqual(yield* devices, [])
-    const a = yield* startConsumer(dialling(port, 0))
+    const a = yield* startConsumer(dialling(port, 0, slow))
     yield* a.printed("Handed", 50)
-    const b = yield* startConsumer(dialling(port, 1))
+    const b = yield* startConsumer(dialling(port, 1, slow))
     yield* b.printed("Handed", 50)
     assert.deepStrictEqual(yield* devices, [nameOf(0), nameOf(1)])
     yield* a.signal("SIGKILL")
@@ -102,13 +104,13 @@ it.live("a consumer that appears is fed; one that is killed is removed, and fed 
       Stream.runDrain,
       Effect.timeout("10 seconds")
     )
-    const again = yield* startConsumer(dialling(port, 0))
+    const again = yield* startConsumer(dialling(port, 0, slow))
     yield* open
     yield* again.printed("Handed", 50)
     const account = yield* ledger
     for (const consumer of [b, again]) assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
-    assertEachSeen([a, b, again], 3000)
-    assert.deepInclude(account, { generated: 3000, delivered: 3000, lost: 0, leased: 0, queued: 0, dead: 0 })
+    assertEachSeen([a, b, again], 2000)
+    assert.deepInclude(account, { generated: 2000, delivered: 2000, lost: 0, leased: 0, queued: 0, dead: 0 })
   }))
 
 it.live("a link that breaks is resumed: nothing is given twice, and nobody leaves", () =>
