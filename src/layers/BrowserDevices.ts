@@ -88,7 +88,8 @@ export const layerDial = <const Feeds extends ReadonlyArray<Any>>(
       const issue = "the credential could be read on its way; use wss://"
       return yield* new Unprotected({ address: address.text, issue })
     }
-    const socket = yield* Effect.provide(
+    // A socket of Effect's writes to where it was opened last, so that each link has its own.
+    const socket = Effect.provide(
       Socket.makeWebSocket(address.text, { protocols: "effect-feeder" }),
       Socket.layerWebSocketConstructorGlobal
     )
@@ -98,7 +99,7 @@ export const layerDial = <const Feeds extends ReadonlyArray<Any>>(
       device,
       feeds,
       credential,
-      places: [{ text: address.text, open: fromSocket(socket) }],
+      places: [{ text: address.text, open: (limits) => Effect.flatMap(socket, (own) => fromSocket(own)(limits)) }],
       reconnect: options.reconnect ?? reconnect,
       limits: {
         frameBytes,
