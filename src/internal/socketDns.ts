@@ -1,7 +1,8 @@
 /**
  * Devices by the records of the DNS, looked up again and again.
  */
-import * as Duration from "effect/Duration"
+import type * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
@@ -51,13 +52,13 @@ export const look = (config: DnsConfig): Effect.Effect<Directory, never, Scope.S
     if (config.servers !== undefined) resolver.setServers(config.servers)
     const nameOf = (replica: number) => `/job:${job}/replica:${replica}`
 
-    const orNone = <A>(records: () => Promise<ReadonlyArray<A>>): Effect.Effect<ReadonlyArray<A>, unknown> =>
+    const orNone = <A>(records: () => Promise<ReadonlyArray<A>>): Effect.Effect<ReadonlyArray<A>, Cause.UnknownError> =>
       Effect.catch(
-        Effect.tryPromise({ try: records, catch: (cause) => cause }),
-        (cause) => isNone(cause) ? Effect.succeed([]) : Effect.fail(cause)
+        Effect.tryPromise(records),
+        (error) => isNone(error.cause) ? Effect.succeed([]) : Effect.fail(error)
       )
 
-    const found: Effect.Effect<ReadonlyArray<Address>, unknown> = query.srv === undefined
+    const found: Effect.Effect<ReadonlyArray<Address>, Cause.UnknownError> = query.srv === undefined
       ? Effect.map(
         Effect.all([orNone(() => resolver.resolve4(query.host)), orNone(() => resolver.resolve6(query.host))], {
           concurrency: "unbounded"
@@ -90,7 +91,7 @@ export const look = (config: DnsConfig): Effect.Effect<Directory, never, Scope.S
     const once = Effect.matchEffect(found, {
       onSuccess: (now) => Effect.sync(() => assign(now)),
       // What was known may well be so still.
-      onFailure: (cause) => Effect.logWarning(`the DNS does not tell the devices at ${what}: ${String(cause)}`)
+      onFailure: ({ cause }) => Effect.logWarning(`the DNS does not tell the devices at ${what}: ${String(cause)}`)
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => resolver.cancel()))
     yield* once

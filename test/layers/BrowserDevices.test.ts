@@ -133,7 +133,7 @@ describe("a page", () => {
         devices: ({ job }) => job === "browser"
       })
       yield* browse(`${page.origin}/?feeder=${encodeURIComponent(feeder)}`)
-      const ledger = yield* feed.pipe(Effect.provide(live), Effect.provide(Logger.layer([])))
+      const ledger = yield* feed.pipe(Effect.provide([live, Logger.layer([])]))
       assert.deepInclude(ledger, { generated: 100, delivered: 100, redelivered: 0 })
       const { drawn, pixels } = yield* page.told
       assert.strictEqual(drawn, 100)
