@@ -133,7 +133,7 @@ const attach = (
           inbox.end(closed())
           duplex.off("drain", onDrain).off("end", onEnd).off("close", onClose)
           // It is closed when everything is sent: one whose peer takes nothing more would stay for ever.
-          if (blocked.size > 0) duplex.destroy()
+          if (isFull()) duplex.destroy()
           else flush()
         })
     )
