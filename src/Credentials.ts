@@ -81,7 +81,7 @@ export class SecretEmpty extends Schema.Error<SecretEmpty>(`${TypeId}/SecretEmpt
 
 /**
  * What a feeder presents. `feed`, `feeder` and `device` are what it says of itself; `peer` is what the connection says
- * of it.
+ * of it. A device that dials a feeder presents the same, once for each of its feeds, with `feeder` empty.
  *
  * @category models
  * @since 0.1.0

@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import type { BatchCodec, Chunk } from "./BatchCodec.ts"
 
 const TypeId = "~effect-feeder/RemoteDevices"
@@ -411,6 +412,16 @@ export interface HostLink {
 }
 
 /**
+ * A device has come, or gone. `feeds` names what it hosts, as far as that is known before a feed is opened there.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Change =
+  | { readonly _tag: "Joined"; readonly device: string; readonly feeds: ReadonlyArray<string> | undefined }
+  | { readonly _tag: "Left"; readonly device: string }
+
+/**
  * Opens links to devices by name. Provided by a transport Layer, such as `MemoryDevices.layer` or
  * `SocketDevices.layer`.
  *
@@ -424,6 +435,11 @@ export interface HostLink {
  */
 export class RemoteDevices extends Context.Service<RemoteDevices, {
   readonly open: (device: string, feed: FeedInfo) => Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope>
+  /**
+   * The devices there are, by those that join first, and then each that joins or leaves, without end. A transport that is
+   * only told names does not have it. One that leaves and joins again before this is read on may have done neither.
+   */
+  readonly changes?: Stream.Stream<Change> | undefined
 }>()("effect-feeder/RemoteDevices") {}
 
 /**

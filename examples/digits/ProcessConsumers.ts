@@ -61,7 +61,12 @@ const live = (port: number, { device, killed, report, seed }: Life) =>
 /** Consumers as processes, and the way to them. */
 export const layer = (options: { readonly seed: number }): Layer.Layer<
   Consumers | RemoteDevices.RemoteDevices,
-  ConsumerDied | NoFreePort | SocketDevices.AddressInvalid | SocketDevices.TlsInvalid | SocketDevices.Unprotected,
+  | ConsumerDied
+  | NoFreePort
+  | SocketDevices.AddressInvalid
+  | SocketDevices.PackageMissing
+  | SocketDevices.TlsInvalid
+  | SocketDevices.Unprotected,
   ChildProcessSpawner.ChildProcessSpawner
 > =>
   Layer.unwrap(Effect.gen(function*() {

@@ -27,9 +27,9 @@ import type { OnTake, QueueEnded } from "../FeedQueue.ts"
 import type { Checkpoint, CheckpointFailed } from "../internal/checkpoints.ts"
 import type { Slot } from "../internal/feederBooks.ts"
 import * as Books from "../internal/feederBooks.ts"
-import * as Devices from "../internal/feederDevices.ts"
+import * as FeederDevices from "../internal/feederDevices.ts"
 import type { Drained } from "../internal/feederDrain.ts"
-import type { ElementSource, Options, Status } from "../internal/feederModels.ts"
+import type { Devices, ElementSource, Options, Status } from "../internal/feederModels.ts"
 import { FeedError, IdsNotStable } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
 import * as Overflow from "../internal/overflow.ts"
@@ -47,7 +47,7 @@ import * as QueueRunner from "./QueueRunner.ts"
 export type { DeviceStatus } from "../internal/feederAccount.ts"
 export type { Dead } from "../internal/feederBooks.ts"
 export type { Drained } from "../internal/feederDrain.ts"
-export type { ElementSource, Options, Status } from "../internal/feederModels.ts"
+export type { Devices, ElementSource, Options, Status } from "../internal/feederModels.ts"
 export {
   DeviceInvalid,
   FeedError,
@@ -96,7 +96,8 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
 
   /** Adds a device to feed. It may be added while the feeder runs. */
   readonly addRemoteDevice: (device: DeviceSpec.Input) => Effect.Effect<void, FeedError, RemoteDevices>
-  readonly addRemoteDevices: (devices: Iterable<DeviceSpec.Input>) => Effect.Effect<void, FeedError, RemoteDevices>
+  /** Adds devices, by name or as they come: see `Devices`. Those that come are added while the feeder's scope is open. */
+  readonly addRemoteDevices: (devices: Devices) => Effect.Effect<void, FeedError, RemoteDevices>
   /** Adds the devices of `DeviceSpec.replicas`. */
   readonly addRemoteReplicas: (
     ...args: Parameters<typeof DeviceSpec.replicas>
@@ -241,7 +242,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       hasFixedId: options.id !== undefined,
       maxDeadLetters: options.maxDeadLetters ?? (options.store === undefined ? 10_000 : Infinity)
     })
-    const devices = Devices.make<A>({
+    const devices = FeederDevices.make<A>({
       books,
       config: {
         feed: feed.name,
@@ -257,6 +258,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       tolerate,
       isTogether,
       gracePeriod,
+      scope,
       untilKnown: (device) => resuming.untilKnown(device)
     })
     const { queue } = books
@@ -436,7 +438,7 @@ export const run = <
   feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options & {
     readonly source: Src
-    readonly devices: Iterable<DeviceSpec.Input>
+    readonly devices: Devices
     /** How many runners run the source, if it is an Effect. Default 1. */
     readonly concurrency?: number | undefined
   }

@@ -18,8 +18,7 @@ const deviceControlBytes = 8 * 1024 * 1024
 const encodeText = new TextEncoder()
 
 /** The text of a control frame. */
-export const encodeControl = (frame: DeviceFrame | Exclude<FeederFrame, Batch>): Uint8Array =>
-  encodeText.encode(JSON.stringify(frame))
+export const encodeControl = (frame: { readonly _tag: string }): Uint8Array => encodeText.encode(JSON.stringify(frame))
 
 type Read<F> = (json: unknown) => Result.Result<F, Schema.SchemaError>
 
@@ -86,7 +85,8 @@ const parse = (json: string): Result.Result<unknown, MalformedFrame> => {
 const tagOf = (json: unknown): unknown =>
   typeof json === "object" && json !== null && Object.hasOwn(json, "_tag") && "_tag" in json ? json._tag : undefined
 
-const decode = <F>(
+/** Reads a control frame that has one of the names of `frames`. */
+export const decodeControl = <F>(
   body: Uint8Array,
   frames: ReadonlyMap<string, Read<F>>
 ): Result.Result<F, MalformedFrame> => {
@@ -105,10 +105,10 @@ const decode = <F>(
 /** Reads a control frame of a feeder. */
 export const decodeFeederControl = (
   body: Uint8Array
-): Result.Result<Exclude<FeederFrame, Batch>, MalformedFrame> => decode(body, feederFrames)
+): Result.Result<Exclude<FeederFrame, Batch>, MalformedFrame> => decodeControl(body, feederFrames)
 
 /** Reads a control frame of a device. */
 export const decodeDeviceControl = (body: Uint8Array): Result.Result<DeviceFrame, MalformedFrame> =>
   body.length > deviceControlBytes
     ? malformed("length", `${body.length} bytes of a control frame, at most ${deviceControlBytes}`)
-    : decode(body, deviceFrames)
+    : decodeControl(body, deviceFrames)

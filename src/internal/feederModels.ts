@@ -5,6 +5,7 @@ import type * as Duration from "effect/Duration"
 import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import type { Source } from "../actors/QueueRunner.ts"
 import type { Tolerator } from "../actors/RemoteFeed.ts"
+import type * as DeviceSpec from "../DeviceSpec.ts"
 import type * as Ledger from "../Ledger.ts"
 import type { ResumableSource } from "../ResumableSource.ts"
 import type { DeviceStatus } from "./feederAccount.ts"
@@ -70,6 +71,18 @@ export interface Options {
   /** How long a stop waits for finalizers. Default 30 seconds. */
   readonly gracePeriod?: Duration.Input | undefined
 }
+
+/**
+ * Which devices are fed: those that are named, or, of a transport that tells which devices there are, `"all"` of them that
+ * host the feed, or those of them that pass, as they come.
+ *
+ * One that comes is added to the feeder. One that leaves, and is not back when a lease is over, is removed from it; one
+ * that has failed and comes again is fed again.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Devices = Iterable<DeviceSpec.Input> | "all" | ((device: DeviceSpec.DeviceSpec) => boolean)
 
 /**
  * What a feeder can be fed from, element by element.

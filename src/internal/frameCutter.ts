@@ -34,12 +34,13 @@ export interface Cutter {
   readonly filled: (count: number) => void
 }
 
-/** How much of a body is allocated before more of it has arrived, and how many times what has. */
+/** How much of a body is allocated before more of it has arrived, and how many times what has arrived of it. */
 const claimBytes = 64 * 1024
 const claimTimes = 32
 
 /**
- * Makes a cutter. What is allocated for a body grows with what has arrived of it, so that announcing much claims nothing.
+ * Makes a cutter. What is allocated for a body grows with what has arrived of it, or is as much as the body before, so
+ * that announcing much claims nothing.
  * `allocate` may give bytes that are not zero.
  */
 export const make = (
@@ -54,6 +55,8 @@ export const make = (
   let length = 0
   let body: Uint8Array<ArrayBuffer> | undefined
   let bodyLength = 0
+  /** How long the body before was: the peer that has sent it may well send another. */
+  let lastLength = 0
 
   const issue = (): MalformedFrame | undefined => {
     if (kind > 3 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
@@ -66,7 +69,7 @@ export const make = (
   }
 
   const claim = (come: number): Uint8Array<ArrayBuffer> =>
-    allocate(Math.min(length, Math.max(claimBytes, claimTimes * come)))
+    allocate(Math.min(length, Math.max(claimBytes, claimTimes * come, lastLength)))
 
   const grow = (from: Uint8Array<ArrayBuffer>, come: number): Uint8Array<ArrayBuffer> => {
     const larger = claim(come)
@@ -76,6 +79,7 @@ export const make = (
 
   const finish = (whole: Uint8Array<ArrayBuffer>): void => {
     frames.push({ kind, body: whole })
+    lastLength = length
     headLength = 0
     body = undefined
     bodyLength = 0

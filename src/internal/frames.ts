@@ -41,6 +41,9 @@ const framed = (body: Uint8Array, kind: number): readonly [Uint8Array] => {
   return [bytes]
 }
 
+/** The text of a control frame as a frame. */
+export const controlOf = (body: Uint8Array): readonly [Uint8Array] => framed(body, 0)
+
 const encodeBatch = (frame: Batch, feed: FeedInfo): readonly [Uint8Array, ...Array<Uint8Array>] => {
   const columns = feed.codec.encode(frame.chunk)
   const ids = frame.ids === undefined ? undefined : encodeIds(frame.ids)
@@ -82,12 +85,12 @@ export const encodeFeederFrame = (
   frame: FeederFrame,
   feed: FeedInfo
 ): readonly [Uint8Array, ...Array<Uint8Array>] =>
-  frame._tag === "Batch" ? encodeBatch(frame, feed) : framed(encodeControl(frame), 0)
+  frame._tag === "Batch" ? encodeBatch(frame, feed) : controlOf(encodeControl(frame))
 
 /** A device's frame as bytes. */
 export const encodeDeviceFrame = (frame: DeviceFrame): readonly [Uint8Array] => {
   const report = frame._tag === "Progress" ? encodeReport(frame.progress) : undefined
-  return report === undefined ? framed(encodeControl(frame), 0) : framed(report, reportKind)
+  return report === undefined ? controlOf(encodeControl(frame)) : framed(report, reportKind)
 }
 
 /** Reads a device's frame. */

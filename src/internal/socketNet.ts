@@ -11,7 +11,7 @@ import type { Duplex } from "node:stream"
 import type { Limits, RawFrame } from "./frameCutter.ts"
 import * as FrameCutter from "./frameCutter.ts"
 import type { MalformedFrame } from "./malformedFrame.ts"
-import type { Open, Wire } from "./socketWire.ts"
+import type { Open, Segments, Wire } from "./socketWire.ts"
 
 /** How much may wait to be received before reading pauses, in bytes; a frame counts for more than its body. */
 const unreadBytes = 1024 * 1024
@@ -88,7 +88,11 @@ const makeInbox = (limits: Limits): Inbox => {
 }
 
 /** A wire whose inbox is filled by others. The duplex stays the caller's to close. */
-const attach = (duplex: Duplex, inbox: Inbox): Effect.Effect<Wire, unknown, Scope.Scope> =>
+const attach = (
+  duplex: Duplex,
+  inbox: Inbox,
+  writesOf: (segments: Segments) => Segments = (segments) => segments
+): Effect.Effect<Wire, unknown, Scope.Scope> =>
   Effect.gen(function*() {
     let broken: unknown
     let isCorked = false
@@ -129,7 +133,7 @@ const attach = (duplex: Duplex, inbox: Inbox): Effect.Effect<Wire, unknown, Scop
           inbox.end(closed())
           duplex.off("drain", onDrain).off("end", onEnd).off("close", onClose)
           // It is closed when everything is sent: one whose peer takes nothing more would stay for ever.
-          if (blocked.size > 0) duplex.destroy()
+          if (isFull()) duplex.destroy()
           else flush()
         })
     )
@@ -147,7 +151,7 @@ const attach = (duplex: Duplex, inbox: Inbox): Effect.Effect<Wire, unknown, Scop
             duplex.cork()
             process.nextTick(flush)
           }
-          for (const segment of segments) duplex.write(segment)
+          for (const part of writesOf(segments)) duplex.write(part)
           if (!isFull()) return Effect.void
           flush()
           return sent
@@ -157,12 +161,12 @@ const attach = (duplex: Duplex, inbox: Inbox): Effect.Effect<Wire, unknown, Scop
 
 /**
  * A wire over a stream of Node that is open. Frames that lie whole and aligned in what was read are views of it, so that
- * one of them keeps as much as was read with it, at most 64 KiB.
+ * one of them keeps as much as was read with it, at most 64 KiB. `writesOf` says in what pieces a frame is written.
  */
-export const fromDuplex = (duplex: Duplex): Open => (limits) =>
+export const fromDuplex = (duplex: Duplex, writesOf?: (segments: Segments) => Segments): Open => (limits) =>
   Effect.gen(function*() {
     const inbox = makeInbox(limits)
-    const wire = yield* attach(duplex, inbox)
+    const wire = yield* attach(duplex, inbox, writesOf)
     const onData = (chunk: Uint8Array) => {
       if (!inbox.came(inbox.cutter.take(chunk, true))) duplex.pause()
     }

@@ -25,6 +25,32 @@ export interface Wire {
 /** Opens a wire. It reads frames as long as `limits` allows, when they begin. */
 export type Open = (limits: Limits) => Effect.Effect<Wire, unknown, Scope.Scope>
 
+/** Most bytes of a message, where there are messages. Frames are bytes of a stream: a long one is several messages. */
+export const messageBytes = 256 * 1024
+
+/** A frame in messages: what is small goes together, what is large in pieces. */
+export const messagesOf = (segments: Segments): Segments => {
+  const [first, ...others] = segments
+  const length = segments.reduce((sum, segment) => sum + segment.length, 0)
+  if (length <= messageBytes) {
+    if (others.length === 0) return segments
+    const all = new Uint8Array(length)
+    let at = 0
+    for (const segment of segments) {
+      all.set(segment, at)
+      at += segment.length
+    }
+    return [all]
+  }
+  const rest: Array<Uint8Array> = []
+  for (const segment of segments) {
+    for (let at = segment === first ? messageBytes : 0; at < segment.length; at += messageBytes) {
+      rest.push(segment.subarray(at, at + messageBytes))
+    }
+  }
+  return [first.subarray(0, messageBytes), ...rest]
+}
+
 /** A wire over a socket of Effect: each chunk is copied once. */
 export const fromSocket = (socket: Socket.Socket): Open => (limits) =>
   Effect.gen(function*() {
@@ -52,7 +78,7 @@ export const fromSocket = (socket: Socket.Socket): Open => (limits) =>
       send: (segments) =>
         Effect.suspend(() => {
           isBlocked = true
-          return Effect.map(writer.writeAll(segments), () => {
+          return Effect.map(writer.writeAll(messagesOf(segments)), () => {
             isBlocked = false
           })
         })

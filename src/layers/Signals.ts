@@ -18,7 +18,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Feeder from "../actors/Feeder.ts"
 import type { SourceError, SourceServices } from "../actors/QueueRunner.ts"
-import type * as DeviceSpec from "../DeviceSpec.ts"
 import type { ElementSchema, Feed } from "../Feed.ts"
 import { onSigterm } from "../internal/processSignals.ts"
 import type * as Ledger from "../Ledger.ts"
@@ -126,7 +125,7 @@ export const run = <
   feed: Feed<Name, S, Ack, DeliveryMode>,
   options: Options & Feeder.Options & {
     readonly source: Src
-    readonly devices: Iterable<DeviceSpec.Input>
+    readonly devices: Feeder.Devices
     /** How many runners run the source, if it is an Effect. Default 1. */
     readonly concurrency?: number | undefined
   }

@@ -1,157 +1,143 @@
 /**
- * Devices on other processes and machines, over TCP.
+ * Devices on other processes and machines, over TCP, TLS, Unix sockets and WebSockets.
  *
- * The consumer's process listens (`layerHost`); the feeder dials the addresses it is given (`layer`).
+ * Either the consumer's process listens (`layerHost`) and the feeder dials the addresses it is given (`layer`), or the
+ * feeder listens (`layerListen`) and consumers dial it (`layerDial`): those may be behind a NAT, and need no address.
  *
  * **Gotchas**
  *
- * Without `Credentials` and without certificates of feeders, a host listens on the loopback interface only.
+ * Without `Credentials` and without certificates of those who come, what listens does so on the loopback interface only.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import * as Predicate from "effect/Predicate"
+import * as Random from "effect/Random"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
-import * as Net from "node:net"
+import type * as Schedule from "effect/Schedule"
 import * as Device from "../actors/Device.ts"
 import { Credentials } from "../Credentials.ts"
 import * as DeviceSpec from "../DeviceSpec.ts"
 import type { Any, HostsOf } from "../Feed.ts"
-import * as Frames from "../internal/frames.ts"
 import { onSigterm } from "../internal/processSignals.ts"
+import type { Address } from "../internal/socketAddress.ts"
+import { net, parse } from "../internal/socketAddress.ts"
+import * as SocketDial from "../internal/socketDial.ts"
+import { dialIn, reconnect } from "../internal/socketDialIn.ts"
+import * as SocketDirectory from "../internal/socketDirectory.ts"
+import * as SocketDns from "../internal/socketDns.ts"
+import type { PackageMissing } from "../internal/socketErrors.ts"
+import { AddressInvalid, ListenFailed, type Unprotected } from "../internal/socketErrors.ts"
 import * as SocketHost from "../internal/socketHost.ts"
-import { connect, rootOf } from "../internal/socketLink.ts"
-import * as SocketNet from "../internal/socketNet.ts"
+import { rootOf } from "../internal/socketLink.ts"
+import type { HostTls, Limits, Options } from "../internal/socketOptions.ts"
+import * as SocketOptions from "../internal/socketOptions.ts"
+import * as SocketRegistry from "../internal/socketRegistry.ts"
+import * as SocketRemote from "../internal/socketRemote.ts"
+import type { TlsInvalid } from "../internal/socketTls.ts"
 import * as SocketTls from "../internal/socketTls.ts"
-import { TlsFailed, type TlsInvalid } from "../internal/socketTls.ts"
-import type { FeedInfo, Link } from "../RemoteDevices.ts"
-import { DeviceLinks, DeviceLost, FeedRefused, RemoteDevices } from "../RemoteDevices.ts"
+import { makeUpgrade } from "../internal/socketWeb.ts"
+import { DeviceLinks, RemoteDevices } from "../RemoteDevices.ts"
 
-const TypeId = "~effect-feeder/layers/SocketDevices"
-
-/**
- * An address, or the name of a device, that makes no sense.
- *
- * @category errors
- * @since 0.1.0
- */
-export class AddressInvalid extends Schema.Error<AddressInvalid>(`${TypeId}/AddressInvalid`)({
-  _tag: Schema.tag("AddressInvalid"),
-  device: Schema.String,
-  address: Schema.String,
-  issue: Schema.String
-}) {
-  override get message(): string {
-    return `the address "${this.address}" of device "${this.device}" is not usable: ${this.issue}; ` +
-      `write it as "tcp://host:port" or "tls://host:port", and each device and address once`
-  }
-}
-
-/**
- * A host cannot listen where it is told to.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ListenFailed extends Schema.Error<ListenFailed>(`${TypeId}/ListenFailed`)({
-  _tag: Schema.tag("ListenFailed"),
-  address: Schema.String,
-  cause: Schema.Defect()
-}) {
-  override get message(): string {
-    const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
-    return `cannot listen at ${this.address}: ${why}; is another host running there?`
-  }
-}
-
-/**
- * A device would be open to anyone, or a credential readable on its way.
- *
- * @category errors
- * @since 0.1.0
- */
-export class Unprotected extends Schema.Error<Unprotected>(`${TypeId}/Unprotected`)({
-  _tag: Schema.tag("Unprotected"),
-  address: Schema.String,
-  issue: Schema.String
-}) {
-  override get message(): string {
-    return `${this.address} would be unprotected: ${this.issue}`
-  }
-}
-
+export { AddressInvalid, ListenFailed, PackageMissing, Unprotected } from "../internal/socketErrors.ts"
+export type { ClientTls, HostTls, Limits, Options } from "../internal/socketOptions.ts"
 export { TlsFailed, TlsInvalid } from "../internal/socketTls.ts"
 
-/** Most bytes of one frame, either way, unless a host says otherwise: 64 MiB. */
-const frameBytes = 64 * 1024 * 1024
+const DnsTypeId = "~effect-feeder/layers/SocketDevices/Dns"
 
-/** Whether only this machine can reach it. */
-const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || (Net.isIPv4(host) && host.startsWith("127."))
+/** Why sockets cannot be used at all. */
+type Invalid = AddressInvalid | Unprotected | TlsInvalid | PackageMissing
 
 // -----------------------------------------------------------------------------
-// the feeder's side
+// the feeder dials
 // -----------------------------------------------------------------------------
 
 /**
- * How a feeder proves who it is, and which hosts it trusts.
+ * Devices by the DNS, see `dns`.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Options {
-  /** What the devices' `Credentials` ask for. It is sent to each device, and only over TLS or within this machine. */
-  readonly credential?: Redacted.Redacted<string> | undefined
-  /** Sends the credential also where others may read it. */
-  readonly allowPlaintextCredential?: boolean | undefined
-  /** For addresses that begin with `tls://`. */
-  readonly tls?: ClientTls | undefined
+export interface Dns extends SocketDns.DnsConfig {
+  readonly [DnsTypeId]: typeof DnsTypeId
 }
 
+const isDns = (u: unknown): u is Dns => Predicate.hasProperty(u, DnsTypeId)
+
 /**
- * TLS on the feeder's side. All texts are PEM.
+ * Devices by the DNS, looked up `every` so often (default 30 seconds), and when one cannot be reached: the records of
+ * `srv`, or all addresses of `host`, such as of a headless service, with a `port`. They are the replicas of `job`, from 0
+ * on. One whose record is gone leaves; a new one takes the lowest number whose record is gone and that has no link left.
  *
- * @category models
+ * **Details**
+ *
+ * `secure` dials them by TLS. `servers` are asked instead of those of the system. When the DNS does not answer, the
+ * devices that are known stay. With `Feeder.run({ devices: "all" })` devices are fed as their records come.
+ *
+ * **Example** (All pods of a headless service)
+ *
+ * ```ts import.meta.vitest
+ * import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+ *
+ * const pods = SocketDevices.layer(SocketDevices.dns({ srv: "_feed._tcp.consumers.default.svc.cluster.local", job: "consumer" }))
+ * ```
+ *
+ * @category constructors
  * @since 0.1.0
  */
-export interface ClientTls {
-  /** The authorities that may have signed the host's certificate. By default those that Node trusts. */
-  readonly ca?: string | ReadonlyArray<string> | undefined
-  /** The feeder's own certificate and key, for hosts that ask for one. */
-  readonly cert?: string | undefined
-  readonly key?: string | Redacted.Redacted<string> | undefined
-  readonly passphrase?: Redacted.Redacted<string> | undefined
-  /** The name that the host's certificate must have. By default that of its address. */
-  readonly servername?: string | undefined
-  /** Default `"TLSv1.3"`. */
-  readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined
-}
+export const dns = (
+  options: SocketDns.Query & {
+    readonly job: string
+    readonly every?: Duration.Input | undefined
+    readonly secure?: boolean | undefined
+    readonly servers?: ReadonlyArray<string> | undefined
+  }
+): Dns => ({
+  [DnsTypeId]: DnsTypeId,
+  query: options.srv === undefined ? { host: options.host, port: options.port } : { srv: options.srv },
+  job: options.job,
+  isSecure: options.secure ?? false,
+  every: Duration.fromInputUnsafe(options.every ?? "30 seconds"),
+  servers: options.servers
+})
 
-interface Address {
-  readonly isSecure: boolean
-  readonly host: string
-  readonly port: number
-}
-
-const parse = (device: string, address: string): Effect.Effect<Address, AddressInvalid> =>
-  Effect.suspend(() => {
-    const issue = (issue: string) => Effect.fail(new AddressInvalid({ device, address, issue }))
-    if (!URL.canParse(address)) return issue("it is not a URL")
-    const url = new URL(address)
-    if (url.protocol !== "tcp:" && url.protocol !== "tls:") return issue(`its protocol is ${url.protocol}`)
-    if (url.port === "" || url.hostname === "") return issue("it needs a host and a port")
-    const host = url.hostname.replace(/^\[|\]$/g, "")
-    return Effect.succeed({ isSecure: url.protocol === "tls:", host, port: Number(url.port) })
-  })
+const remote = (
+  addresses: Readonly<Record<string, string>> | Dns,
+  options: Options
+): Layer.Layer<RemoteDevices, Invalid> =>
+  Layer.effect(
+    RemoteDevices,
+    Effect.gen(function*() {
+      const { credential, tls = {} } = options
+      if (isDns(addresses)) {
+        const job = Result.try({
+          try: () => DeviceSpec.make({ job: addresses.job }),
+          catch: (thrown) => thrown instanceof DeviceSpec.DeviceSpecError ? thrown.issue : String(thrown)
+        })
+        const { query } = addresses
+        const name = query.srv ?? query.host
+        if (Result.isFailure(job)) {
+          return yield* new AddressInvalid({ device: addresses.job, address: name, issue: job.failure })
+        }
+        yield* SocketOptions.protectCredential(net(name, query.port ?? 0, addresses.isSecure), options)
+        const dial = yield* SocketDial.make([], tls)
+        return SocketRemote.make({ directory: yield* SocketDns.look(addresses), dial, credential })
+      }
+      const known = yield* SocketDirectory.read(addresses)
+      for (const address of known.values()) yield* SocketOptions.protectCredential(address, options)
+      const dial = yield* SocketDial.make(known.values(), tls)
+      return SocketRemote.make({ directory: SocketDirectory.fixed(known), dial, credential })
+    })
+  )
 
 /**
- * `RemoteDevices` at fixed addresses, by device name: `{ "/job:consumer/replica:0": "tcp://127.0.0.1:4001" }`, or with
- * `tls://` for hosts that have a certificate.
+ * `RemoteDevices` that the feeder dials, at addresses by device name: `{ "/job:consumer/replica:0": "tcp://127.0.0.1:4001" }`.
+ * An address begins with `tcp://`, `tls://` for hosts that have a certificate, `unix://`, `ws://` or `wss://`. They may
+ * come from a `Config`, or from the `dns`.
  *
  * **Gotchas**
  *
@@ -176,157 +162,35 @@ const parse = (device: string, address: string): Effect.Effect<Address, AddressI
  * @category layers
  * @since 0.1.0
  */
-export const layer = (
-  addresses: Readonly<Record<string, string>>,
+export const layer: {
+  (
+    addresses: Readonly<Record<string, string>> | Dns,
+    options?: Options
+  ): Layer.Layer<RemoteDevices, AddressInvalid | Unprotected | TlsInvalid | PackageMissing>
+  (
+    addresses: Config.Config<Readonly<Record<string, string>>>,
+    options?: Options
+  ): Layer.Layer<RemoteDevices, AddressInvalid | Unprotected | TlsInvalid | PackageMissing | Config.ConfigError>
+} = (
+  addresses: Readonly<Record<string, string>> | Dns | Config.Config<Readonly<Record<string, string>>>,
   options: Options = {}
-): Layer.Layer<RemoteDevices, AddressInvalid | Unprotected | TlsInvalid> =>
-  Layer.effect(
-    RemoteDevices,
-    Effect.gen(function*() {
-      const { allowPlaintextCredential = false, credential, tls = {} } = options
-      const known = new Map<string, Address>()
-      const used = new Map<string, string>()
-      for (const [name, address] of Object.entries(addresses)) {
-        const spec = DeviceSpec.fromString(name)
-        if (Result.isFailure(spec)) {
-          return yield* new AddressInvalid({ device: name, address, issue: spec.failure.issue })
-        }
-        const device = DeviceSpec.canonicalName(spec.success)
-        const parsed = yield* parse(device, address)
-        const place = `${parsed.host}:${parsed.port}`
-        const other = used.get(place) ?? (known.has(device) ? device : undefined)
-        if (other !== undefined) return yield* new AddressInvalid({ device, address, issue: `${other} has it too` })
-        if (credential !== undefined && !parsed.isSecure && !isLoopback(parsed.host) && !allowPlaintextCredential) {
-          const issue = "the credential could be read on its way; " +
-            `use "tls://${place}", or set \`allowPlaintextCredential\` if the network is your own`
-          return yield* new Unprotected({ address, issue })
-        }
-        known.set(device, parsed)
-        used.set(place, device)
-      }
-      const context = yield* SocketTls.clientContext(tls)
-      const open = (device: string, feed: FeedInfo): Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope> =>
-        Effect.gen(function*() {
-          const address = known.get(device)
-          if (address === undefined) {
-            // The addresses are fixed, so to try again would not help.
-            const detail = `it has no address; known are ${[...known.keys()].join(", ") || "none"}`
-            return yield* new FeedRefused({ device, reason: "invalid", detail })
-          }
-          const { host, isSecure, port } = address
-          const place = `${isSecure ? "tls" : "tcp"}://${host}:${port}`
-          const dialled = isSecure
-            ? SocketTls.dial({ host, port, context, servername: tls.servername })
-            : SocketNet.dial({ host, port })
-          const lost = (error: unknown) => {
-            const cause = rootOf(error)
-            const fate = fateOf(cause)
-            return new DeviceLost({ device, fate, cause: SocketTls.failureOf(place, cause) ?? cause })
-          }
-          const { receive, send } = yield* connect({
-            open: dialled,
-            lost,
-            decode: Frames.decodeDeviceFrame,
-            refusal: () => undefined,
-            limits: { frameBytes: 0, controlBytes: frameBytes }
-          }).pipe(
-            Effect.tapError((error) =>
-              error.cause instanceof TlsFailed ? Effect.logWarning(error.message) : Effect.void
-            )
-          )
-          let hasAnswered = false
-          const heard = Effect.sync(() => {
-            hasAnswered = true
-          })
-          /** A host that expects TLS does not say so to one that speaks plain frames. */
-          const unanswered = (error: DeviceLost) => {
-            const { cause } = error
-            if (hasAnswered || cause instanceof TlsFailed || cause instanceof Frames.MalformedFrame) return error
-            const why = codeOf(cause) === undefined ? "" : ` (${codeOf(cause)})`
-            const advice = isSecure ? "" : "; if it has a certificate, write its address as tls://"
-            const early = new Error(`${place} ended the link before it answered${why}${advice}`)
-            return new DeviceLost({ device, fate: error.fate, cause: early })
-          }
-          return {
-            send: (frame) =>
-              send(Frames.encodeFeederFrame(
-                frame._tag === "Hello" && credential !== undefined
-                  ? { ...frame, credential: Redacted.value(credential) }
-                  : frame,
-                feed
-              )),
-            receive: Effect.mapError(Effect.tap(receive, heard), unanswered)
-          }
-        })
-      return { open }
-    })
-  )
-
-/** The name of an error of the system. */
-const codeOf = (root: unknown): string | undefined =>
-  typeof root === "object" && root !== null && "code" in root && typeof root.code === "string" ? root.code : undefined
-
-/** Nobody listens at a refused address, so whoever did has ended, and its memory with it. */
-const fateOf = (root: unknown): "gone" | "unknown" => codeOf(root) === "ECONNREFUSED" ? "gone" : "unknown"
+): Layer.Layer<RemoteDevices, Invalid> =>
+  // What a Config may fail with is told by the overload that takes one.
+  Config.isConfig(addresses)
+    ? Layer.unwrap(Effect.map(addresses, (read) => remote(read, options))) as Layer.Layer<RemoteDevices, Invalid>
+    : remote(addresses, options)
 
 // -----------------------------------------------------------------------------
-// the consumer's side
+// the consumer listens
 // -----------------------------------------------------------------------------
 
 /**
- * How much a host takes, and from how many.
+ * What a host is made with, but for where it listens.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Limits extends Device.Limits {
-  /** Most bytes of a control frame of a feeder, and of any frame before it is admitted. Default 1 MiB. */
-  readonly controlBytes?: number | undefined
-  /** Most bytes of one string of an element. Default 16 MiB. */
-  readonly stringBytes?: number | undefined
-  /** Most connections at once. One more is told that the host is busy, and may try again. Default 1024. */
-  readonly connections?: number | undefined
-  /**
-   * Most connections at once that were not admitted yet. When there is one more, one of the address that has the most of
-   * them is closed: the one that has been there the longest. Default a quarter of `connections`.
-   */
-  readonly strangers?: number | undefined
-  /**
-   * How many connections may come from one address in a second, for long; four times as many may come at once. One more
-   * is told that the host is busy, and may try again. Default 100.
-   */
-  readonly connectionsPerSecond?: number | undefined
-}
-
-/**
- * TLS on the host's side. All texts are PEM.
- *
- * @category models
- * @since 0.1.0
- */
-export interface HostTls {
-  readonly cert: string
-  readonly key: string | Redacted.Redacted<string>
-  readonly passphrase?: Redacted.Redacted<string> | undefined
-  /**
-   * The authorities that must have signed the certificate of a feeder. With it every feeder must present one; which may
-   * feed what, `Credentials.layer` can say by the subject. By default feeders are asked for none.
-   */
-  readonly ca?: string | ReadonlyArray<string> | undefined
-  /** Default `"TLSv1.3"`. */
-  readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined
-}
-
-/**
- * What a host is made with, beside what every device is.
- *
- * @category models
- * @since 0.1.0
- */
-export interface HostOptions<Feeds extends ReadonlyArray<Any>> extends Omit<Device.Options<Feeds>, "credentials"> {
-  readonly port: number
-  /** Default `"127.0.0.1"`. Any other than a loopback address needs `Credentials`, or feeders' certificates. */
-  readonly host?: string | undefined
+export interface HostSettings<Feeds extends ReadonlyArray<Any>> extends Omit<Device.Options<Feeds>, "credentials"> {
   readonly tls?: HostTls | undefined
   readonly limits?: Limits | undefined
   /**
@@ -336,35 +200,73 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>> extends Omit<Devi
   readonly gracePeriod?: Duration.Input | undefined
 }
 
-/** A host that anyone could feed is for this machine only. What there is to say of one is said once it listens. */
-const protect = (options: {
-  readonly host: string
-  readonly address: string
-  readonly tls: HostTls | undefined
-  readonly hasCredentials: boolean
-}): Effect.Effect<Effect.Effect<void>, Unprotected> => {
-  const { address, hasCredentials, host, tls } = options
-  const isLocal = isLoopback(host)
-  if (hasCredentials || tls?.ca !== undefined) {
-    return Effect.succeed(
-      tls === undefined && !isLocal
-        ? Effect.logWarning(
-          `${address} has no certificate: credentials and elements can be read on their way; give \`tls\``
-        )
-        : Effect.void
-    )
-  }
-  const issue = "whoever reaches it could feed it; provide `Credentials`, such as `Credentials.layerSecret`, " +
-    "or give `tls.ca` to ask feeders for certificates, or listen on 127.0.0.1"
-  return isLocal
-    ? Effect.succeed(
-      Effect.logInfo(`${address} is for feeders of this machine only, since it asks them for no credentials`)
-    )
-    : Effect.fail(new Unprotected({ address, issue }))
+/**
+ * Where to listen: at a port, or at a URL: `unix:///run/consumer.sock`, `tcp://127.0.0.1:4001`, `tls://0.0.0.0:4001`,
+ * `ws://127.0.0.1:8080` or `wss://0.0.0.0:8443`. Those that are secure need `tls`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Place = {
+  readonly port: number
+  /** Default `"127.0.0.1"`. Any other than a loopback address needs `Credentials`, or certificates of those who come. */
+  readonly host?: string | undefined
+  readonly url?: undefined
+} | {
+  readonly url: string
+  readonly port?: undefined
+  readonly host?: undefined
+  /**
+   * The pages that may open a WebSocket here, such as `["https://app.example"]`. By default any if there are
+   * `Credentials`, else none. What is no page of a browser has no origin, and is not asked for one.
+   */
+  readonly origins?: ReadonlyArray<string> | undefined
 }
 
 /**
- * Hosts feeds in this process, for feeders that dial `port`. If there are `Credentials`, feeders are checked with them
+ * What a host is made with, beside what every device is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type HostOptions<Feeds extends ReadonlyArray<Any>> = HostSettings<Feeds> & Place
+
+/** What listens needs an address, and what it takes to be safe there. */
+const listener = (
+  options: Place & { readonly tls?: HostTls | undefined; readonly limits?: Limits | undefined },
+  peers: "feeders" | "devices"
+) =>
+  Effect.gen(function*() {
+    const { limits = {}, tls, url } = options
+    const credentials = Option.getOrUndefined(yield* Effect.serviceOption(Credentials))
+    const hasCredentials = credentials !== undefined
+    const invalid = (issue: string) => new AddressInvalid({ device: "here", address: url ?? "", issue })
+    const parsed = url === undefined
+      ? Result.succeed(net(options.host ?? "127.0.0.1", options.port, tls !== undefined))
+      : parse(url)
+    if (Result.isFailure(parsed)) return yield* invalid(parsed.failure)
+    const address: Address = parsed.success
+    if (address.isSecure !== (tls !== undefined)) {
+      return yield* invalid(tls === undefined ? "it needs `tls`" : "`tls` is for addresses that are secure")
+    }
+    const name = address._tag === "Net" && url === undefined ? `${address.host}:${address.port}` : address.text
+    const announce = yield* SocketOptions.protectListener({ address, name, peers, tls, hasCredentials })
+    const origins = url === undefined ? undefined : options.origins
+    return {
+      announce,
+      credentials,
+      failed: (error: unknown) => new ListenFailed({ address: name, cause: rootOf(error) }),
+      config: {
+        address,
+        secure: tls === undefined ? undefined : yield* SocketTls.makeSecure(tls),
+        upgrade: address._tag === "Web" ? yield* makeUpgrade({ origins, hasCredentials }) : undefined,
+        ...SocketOptions.listenerLimits(limits)
+      }
+    }
+  })
+
+/**
+ * Hosts feeds in this process, for feeders that dial it. If there are `Credentials`, feeders are checked with them
  * before they are told anything.
  *
  * **Example** (A host that the network may reach)
@@ -389,39 +291,172 @@ const protect = (options: {
  */
 export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
   options: HostOptions<Feeds>
-): Layer.Layer<HostsOf<Feeds>, ListenFailed | Unprotected | TlsInvalid | Device.FeedNameTaken> =>
+): Layer.Layer<
+  HostsOf<Feeds>,
+  AddressInvalid | ListenFailed | Unprotected | TlsInvalid | PackageMissing | Device.FeedNameTaken
+> =>
   Layer.effectContext(Effect.gen(function*() {
-    const { host = "127.0.0.1", limits = {}, port, tls } = options
-    const { connections = 1024 } = limits
-    const credentials = Option.getOrUndefined(yield* Effect.serviceOption(Credentials))
-    const address = `${host}:${port}`
-    const announce = yield* protect({ host, address, tls, hasCredentials: credentials !== undefined })
-    const most = limits.frameBytes ?? frameBytes
-    const links = yield* Effect.mapError(
-      SocketHost.listen({
-        feeds: options.feeds,
-        host,
-        port,
-        secure: tls === undefined ? undefined : yield* SocketTls.makeSecure(tls),
-        door: {
-          connections,
-          strangers: limits.strangers ?? Math.ceil(connections / 4),
-          perSecond: limits.connectionsPerSecond ?? 100
-        },
-        handshake: Duration.fromInputUnsafe(limits.handshake ?? "10 seconds"),
-        frameBytes: most,
-        controlBytes: limits.controlBytes ?? 1024 * 1024,
-        elements: limits.elements ?? 1024 * 1024,
-        stringBytes: limits.stringBytes ?? 16 * 1024 * 1024
-      }),
-      (error) => new ListenFailed({ address, cause: rootOf(error) })
-    )
+    const { announce, config, credentials, failed } = yield* listener(options, "feeders")
+    const limits = SocketOptions.frameLimits(options.limits ?? {})
+    const links = yield* Effect.mapError(SocketHost.listen({ ...config, feeds: options.feeds, limits }), failed)
     yield* announce
     const [device, hosts] = yield* Effect.provideService(
-      Device.make({ ...options, credentials, limits: { ...limits, frameBytes: most } }),
+      Device.make({ ...options, credentials, limits: { ...options.limits, frameBytes: limits.frameBytes } }),
       DeviceLinks,
       links
     )
     yield* onSigterm({ gently: device.leave(options.gracePeriod ?? "30 seconds"), atOnce: device.abandon })
+    return hosts
+  }))
+
+// -----------------------------------------------------------------------------
+// the consumer dials
+// -----------------------------------------------------------------------------
+
+/**
+ * What a feeder listens with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ListenOptions = Place & {
+  readonly tls?: HostTls | undefined
+  readonly limits?: Limits | undefined
+}
+
+/**
+ * `RemoteDevices` that dial this feeder: consumers with `layerDial`. If there are `Credentials`, they are checked with
+ * them, for each of their feeds, before they are told anything.
+ *
+ * **Details**
+ *
+ * With `Feeder.run({ devices: "all" })` they are fed as they appear. One whose links have all ended for longer than a
+ * lease is removed from the feeder: what is out there goes elsewhere. Devices may also be named, and are waited for.
+ *
+ * **Gotchas**
+ *
+ * That a device is gone is never known for certain, so that what was out at one that died waits for its lease to end, or
+ * for another process of that name.
+ *
+ * **Example** (Consumers that come and go)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Schema } from "effect"
+ * import { Feed, Feeder } from "effect-feeder"
+ * import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+ *
+ * const Numbers = Feed.make("numbers", { element: Schema.Int })
+ * const seen: Array<number> = []
+ * const feed = Feeder.run(Numbers, { source: [1, 2, 3], devices: "all" }).pipe(
+ *   Effect.provide(SocketDevices.layerListen({ url: "unix:///tmp/effect-feeder-example.sock" }))
+ * )
+ * const consume = Numbers.forEach((n) => Effect.sync(() => seen.push(n))).pipe(
+ *   Effect.provide(SocketDevices.layerDial({ feeds: [Numbers], url: "unix:///tmp/effect-feeder-example.sock" }))
+ * )
+ * await Effect.runPromise(Effect.all([feed, consume], { concurrency: "unbounded" }))
+ *
+ * seen // => [1, 2, 3]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerListen = (
+  options: ListenOptions
+): Layer.Layer<RemoteDevices, AddressInvalid | ListenFailed | Unprotected | TlsInvalid | PackageMissing> =>
+  Layer.effect(
+    RemoteDevices,
+    Effect.gen(function*() {
+      const { announce, config, credentials, failed } = yield* listener(options, "devices")
+      const { controlBytes, frameBytes } = SocketOptions.frameLimits(options.limits ?? {})
+      const devices = yield* Effect.mapError(
+        SocketRegistry.listen({ ...config, credentials, controlBytes, frameBytes }),
+        failed
+      )
+      yield* announce
+      return devices
+    })
+  )
+
+/**
+ * What a consumer dials with, beside what every device is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DialOptions<Feeds extends ReadonlyArray<Any>>
+  extends Omit<Device.Options<Feeds>, "credentials" | "device">, Options
+{
+  /** Where the feeder listens, or the feeders do: `tcp://feeder:4001`, or with any other protocol of an address. */
+  readonly url: string | ReadonlyArray<string>
+  /** Its name, which no other may have. Default: a replica of `consumer` with a random number. */
+  readonly device?: string | undefined
+  /**
+   * When to dial again after a failure; it begins anew when a feeder has accepted the device. Default: after 0.1 seconds,
+   * then twice as long each time, up to 10 seconds, all give or take a fifth.
+   */
+  readonly reconnect?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly limits?: Limits | undefined
+  /** See `HostSettings`. */
+  readonly gracePeriod?: Duration.Input | undefined
+}
+
+/**
+ * Hosts feeds in this process, for feeders that listen: it dials them, says what it hosts, and keeps a link ready with
+ * each of them, for as long as it lives.
+ *
+ * **Gotchas**
+ *
+ * A feeder that cannot be reached, or that refuses the device, is tried again and again, with a warning at the first of
+ * several failures: nothing fails when a feeder is started later. Whoever answers at the address feeds this consumer: use
+ * TLS where that could be another.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerDial = <const Feeds extends ReadonlyArray<Any>>(
+  options: DialOptions<Feeds>
+): Layer.Layer<HostsOf<Feeds>, AddressInvalid | Unprotected | TlsInvalid | PackageMissing | Device.FeedNameTaken> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const { credential, feeds, tls = {}, url } = options
+    const name = options.device ?? `/job:consumer/replica:${yield* Random.nextIntBetween(0, 2 ** 48)}`
+    const spec = DeviceSpec.fromString(name)
+    const addresses: Array<Address> = []
+    for (const text of typeof url === "string" ? [url] : url) {
+      const parsed = Result.flatMap(Result.mapError(spec, ({ issue }) => issue), () => parse(text))
+      if (Result.isFailure(parsed)) {
+        return yield* new AddressInvalid({ device: name, address: text, issue: parsed.failure })
+      }
+      yield* SocketOptions.protectCredential(parsed.success, options)
+      addresses.push(parsed.success)
+    }
+    const device = Result.isSuccess(spec) ? DeviceSpec.canonicalName(spec.success) : name
+    const dial = yield* SocketDial.make(addresses, tls)
+    const limits = SocketOptions.frameLimits(options.limits ?? {})
+    const links = yield* dialIn({
+      device,
+      feeds,
+      credential,
+      places: addresses.map((address) => ({
+        text: address.text,
+        open: dial(address),
+        explain: (cause) => SocketTls.failureOf(address.text, cause) ?? cause
+      })),
+      reconnect: options.reconnect ?? reconnect,
+      limits,
+      handshake: SocketOptions.listenerLimits(options.limits ?? {}).handshake
+    })
+    const [made, hosts] = yield* Effect.provideService(
+      Device.make({
+        feeds,
+        device,
+        feeders: options.feeders,
+        windowBytes: options.windowBytes,
+        limits: { ...options.limits, frameBytes: limits.frameBytes }
+      }),
+      DeviceLinks,
+      links
+    )
+    yield* onSigterm({ gently: made.leave(options.gracePeriod ?? "30 seconds"), atOnce: made.abandon })
     return hosts
   }))

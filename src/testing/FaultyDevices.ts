@@ -292,7 +292,7 @@ export const layer: Layer.Layer<RemoteDevices | FaultyDevices, never, RemoteDevi
       attempts: (device) => Effect.sync(() => faultsOf(device).attempts),
       run
     }
-    return Context.make(RemoteDevices, { open }).pipe(Context.add(FaultyDevices, service))
+    return Context.make(RemoteDevices, { open, changes: real.changes }).pipe(Context.add(FaultyDevices, service))
   })
 )
 

@@ -5,12 +5,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Logger, Redacted, Schema, type Scope, Stream } from "effect"
 import { Credentials, FailureTolerator, Feed, Feeder, type Ledger, type RemoteDevices } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
-import { readFileSync } from "node:fs"
 import * as Net from "node:net"
-import * as Path from "node:path"
 import * as Tls from "node:tls"
 import { inspect } from "node:util"
 import { encodeFeederFrame } from "../../src/internal/frames.ts"
+import { ca, identity, pem } from "../fixtures/identities.ts"
 import { dial, freePort, until } from "../fixtures/processes.ts"
 import { noProgress } from "../fixtures/progress.ts"
 
@@ -21,11 +20,6 @@ type Feeds = ReadonlyArray<typeof Numbers | typeof Words>
 const device = "/job:consumer/replica:0"
 const secret = "correct horse battery staple"
 const other = "a secret of somebody else"
-
-const pem = (name: string): string =>
-  readFileSync(Path.join(import.meta.dirname, "../fixtures/certificates", name), "utf8")
-const identity = (name: string) => ({ cert: pem(`${name}.crt`), key: Redacted.make(pem(`${name}.key`)) })
-const ca = pem("authority.crt")
 
 /** Collects what is logged. */
 const notes = () => {
@@ -38,7 +32,8 @@ const notes = () => {
   return { lines, layer }
 }
 
-interface HostSettings extends Omit<SocketDevices.HostOptions<Feeds>, "feeds" | "port"> {
+interface HostSettings extends Omit<SocketDevices.HostSettings<Feeds>, "feeds"> {
+  readonly host?: string | undefined
   readonly credentials?: Layer.Layer<Credentials.Credentials, Credentials.SecretEmpty> | undefined
 }
 

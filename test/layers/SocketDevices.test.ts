@@ -796,7 +796,7 @@ describe("a feeder that dies", () => {
 
 const hostHere = <const Feeds extends ReadonlyArray<Feed.Any>>(
   feeds: Feeds,
-  options: Omit<SocketDevices.HostOptions<Feeds>, "feeds" | "port"> = {}
+  options: Omit<SocketDevices.HostSettings<Feeds>, "feeds"> = {}
 ) =>
   Effect.gen(function*() {
     const port = yield* freePort

@@ -156,7 +156,9 @@ export const acknowledged = (bench: Bench, kind: Kind): Trial =>
     )
     const life = Effect.retry(faults.run(device, bench.host(device, consume)), { times: 1 })
     const [ledger] = yield* Effect.all([feeder.run, life], unbounded)
-    Ledgers.assertCounts(ledger, { generated: 60, queued: 0, leased: 0, held: 0, dead: 0 })
+    // An accepted feed may end while its last elements wait in the queue of a device that lives.
+    const held = kind.acknowledge === "processed" ? { held: 0 } : {}
+    Ledgers.assertCounts(ledger, { generated: 60, queued: 0, leased: 0, dead: 0, ...held })
     const never = range(60).filter((n) => !seen.values.includes(n))
     if (kind.acknowledge === "processed") {
       checkSame("what was never processed, though a device crashed", never, [])
@@ -165,8 +167,9 @@ export const acknowledged = (bench: Bench, kind: Kind): Trial =>
       check(never.length <= ledger.heldByDead, () =>
         `${show(never)} never came, and ${ledger.heldByDead} elements are counted as held by a dead device`)
     }
-    check(ledger.delivered + ledger.heldByDead === 60, () =>
-      `${ledger.delivered} delivered + ${ledger.heldByDead} held by a dead device are not the 60 that were generated`)
+    check(ledger.delivered + ledger.held + ledger.heldByDead === 60, () =>
+      `${ledger.delivered} delivered + ${ledger.held} held + ${ledger.heldByDead} held by a dead device are not the 60 ` +
+      `that were generated`)
   })
 
 export const settledAs = (bench: Bench): Trial =>
