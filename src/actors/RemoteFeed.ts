@@ -125,6 +125,8 @@ export const make = <A>(options: {
   let isClosing = false
   /** Taken from the queue, to be sent as soon as the link is free. */
   let gathered: Array<FeedSession.Item<A>> = []
+  /** The link is taking a frame: what it is too slow for is for others. */
+  let isSending = false
   /** The next of them does not fit into what was granted. */
   let isStuck = false
   /** The queue was, or is about to be, found closed and drained. */
@@ -191,9 +193,11 @@ export const make = <A>(options: {
     const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
       if (frames.length === 0 && !isClosing) pushGathered()
       const frame = frames.shift()
+      isSending = frame !== undefined
       if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
       if (isClosing) return Effect.void
       work.closeUnsafe()
+      free.openUnsafe()
       return Effect.flatMap(work.await, () => turn)
     })
     return turn
@@ -253,7 +257,8 @@ export const make = <A>(options: {
         const { elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
         const room = Math.min(elements, likely) - gathered.length
-        if (room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
+        const isBusy = isSending || frames.length > 0
+        if (isBusy || room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
         const taken = Effect.catchTag(
           restore(owner.queue.takeAvailable(room, gather)),
@@ -271,18 +276,17 @@ export const make = <A>(options: {
     })
   )
 
-  /** Sends of what was taken as much as may be sent in one frame now. If that is nothing, all of it goes back. */
+  /** Sends of what was taken as much as may be sent in one frame now. What does not fit goes back. */
   const pushGathered = (): void => {
     if (gathered.length === 0) return
     // A drain may have begun since it was taken.
     const { chunk, count } = owner.canFeed() ? fitting(gathered) : nothing
     if (count === likely || (count > 0 && count < gathered.length)) likely = Math.min(2 * count, 1_048_576)
-    if (count === 0) {
-      isStuck = true
-      return putBackGathered()
-    }
     const items = gathered.slice(0, count)
     gathered = gathered.slice(count)
+    putBackGathered()
+    isStuck = count === 0
+    if (isStuck) return
     owner.pushedUnsafe(items)
     window.sent(state.sent + count, owner.now())
     apply({ _tag: "Push", items, chunk })
@@ -336,6 +340,7 @@ export const make = <A>(options: {
 
   const attempt: Effect.Effect<void, never> = Effect.suspend(() => {
     frames.length = 0
+    isSending = false
     isClosing = false
     closing.closeUnsafe()
     lost = undefined
