@@ -138,6 +138,8 @@ export const make = <A>(options: {
   let window = Window.make()
   /** As many elements as may fit into the next frame, going by the last: more are not taken only to be put back. */
   let likely = 64
+  /** What an element of the last frame took. */
+  let elementBytes = 1
   /** Links tried since the device was last heard of. */
   let resumes = 0
 
@@ -191,7 +193,7 @@ export const make = <A>(options: {
   /** Sends what is to be sent, and ends once the link is to be closed. */
   const write = (link: Link): Effect.Effect<void, DeviceLost> => {
     const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
-      if (frames.length === 0 && !isClosing) pushGathered()
+      if (!isClosing) pushGathered()
       const frame = frames.shift()
       isSending = frame !== undefined
       if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
@@ -254,9 +256,9 @@ export const make = <A>(options: {
         // Before it looks: what changes while it does must not be missed.
         free.closeUnsafe()
         mayFindEnd = !isStuck
-        const { elements, largest } = FeedSession.credit(state, window.size())
+        const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        const room = Math.min(elements, likely) - gathered.length
+        const room = Math.min(elements, likely, Math.floor(bytes / elementBytes) + 1) - gathered.length
         const isBusy = isSending || frames.length > 0
         if (isBusy || room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
@@ -268,7 +270,9 @@ export const make = <A>(options: {
         return Effect.flatMap(taken, (items) => {
           if (items.length === 0) return untilChanged
           mayFindEnd = false
-          sendSoon()
+          // What came when the link had become busy meanwhile is its own, behind what it is taking.
+          if (isSending) pushGathered()
+          else sendSoon()
           return turn
         })
       })
@@ -287,6 +291,7 @@ export const make = <A>(options: {
     putBackGathered()
     isStuck = count === 0
     if (isStuck) return
+    elementBytes = (chunk?.byteLength ?? 0) / count + 1
     owner.pushedUnsafe(items)
     window.sent(state.sent + count, owner.now())
     apply({ _tag: "Push", items, chunk })

@@ -1002,7 +1002,7 @@ describe("bytes that are not the protocol", () => {
       })
       yield* refused("a version to come", [hello({ versions: [8, 9] })], {
         reason: "version",
-        detail: /it speaks 8 to 9, this device 1 to 2/
+        detail: /it speaks 8 to 9, this device 1 to 3/
       })
       yield* refused("a malicious Hello", [hello({ session: -1 })], { reason: "invalid", detail: /Hello\.session: / })
       yield* refused("a malicious lease", [hello({ feeder: "stranger-3", leaseMillis: 0 })], {
