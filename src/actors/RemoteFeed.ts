@@ -139,7 +139,7 @@ export const make = <A>(options: {
   /** As many elements as may fit into the next frame, going by the last: more are not taken only to be put back. */
   let likely = 64
   /** What an element of the last frame took. */
-  let elementBytes = 1
+  let elementBytes = Infinity
   /** Links tried since the device was last heard of. */
   let resumes = 0
 
@@ -258,7 +258,8 @@ export const make = <A>(options: {
         mayFindEnd = !isStuck
         const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        const room = Math.min(elements, likely, Math.floor(bytes / elementBytes) + 1) - gathered.length
+        // Of elements whose size is not known the first goes alone.
+        const room = Math.min(elements, likely, Math.max(1, Math.floor(bytes / elementBytes))) - gathered.length
         const isBusy = isSending || frames.length > 0
         if (isBusy || room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
@@ -291,7 +292,7 @@ export const make = <A>(options: {
     putBackGathered()
     isStuck = count === 0
     if (isStuck) return
-    elementBytes = (chunk?.byteLength ?? 0) / count + 1
+    elementBytes = (chunk?.byteLength ?? 1) / count
     owner.pushedUnsafe(items)
     window.sent(state.sent + count, owner.now())
     apply({ _tag: "Push", items, chunk })
