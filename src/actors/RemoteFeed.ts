@@ -271,8 +271,9 @@ export const make = <A>(options: {
         return Effect.flatMap(taken, (items) => {
           if (items.length === 0) return untilChanged
           mayFindEnd = false
-          // What came when the link had become busy meanwhile is its own, behind what it is taking.
-          if (isSending) pushGathered()
+          // What came when the link had become busy meanwhile is its own, behind what it is taking; and one that may not
+          // fit is tried before another takes its room in the queue.
+          if (isSending || bytes < elementBytes) pushGathered()
           else sendSoon()
           return turn
         })
