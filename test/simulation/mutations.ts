@@ -116,8 +116,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       books,
-      "if (slot.ordinal < 0) slot.ordinal = nextOrdinal++",
-      "if (slot.ordinal < 0 || slot.attempt > 2) slot.ordinal = nextOrdinal++"
+      "if (slot.ordinal < 0) {\n        slot.ordinal",
+      "if (slot.ordinal < 0 || slot.attempt > 2) {\n        slot.ordinal"
     ]]
   },
   {
@@ -176,7 +176,10 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "attempts are not counted",
     law: 4,
     within: 500,
-    edits: [[outstanding, "attempt: item.attempt + 1,", "attempt: item.attempt,"]]
+    edits: [
+      [outstanding, "attempt: item.attempt + 1,", "attempt: item.attempt,"],
+      [books, "slot.attempt = 2", "slot.attempt = 1"]
+    ]
   },
   {
     name: "what is to be given once at most is given again",
@@ -325,7 +328,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a settlement of an older session counts",
     law: 5,
-    from: 4700,
+    from: 0,
     within: 20000,
     where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
     edits: [[
@@ -475,7 +478,10 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "elements are not checked when they are generated",
     law: 10,
     within: 500,
-    edits: [["src/actors/Feeder.ts", "feed.validate === \"edges\" ?", "feed.validate !== undefined ?"]]
+    edits: [
+      ["src/internal/slots.ts", "if (validate === \"edges\") return", "if (validate.length > 0) return"],
+      ["src/internal/slots.ts", "validate === \"edges\" ?", "validate.length > 0 ?"]
+    ]
   },
   {
     name: "the fingerprint is not checked",
