@@ -300,7 +300,10 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     changed()
   }
 
-  const offerAll = (elements: ReadonlyArray<A>, onAdmit?: (count: number) => void): Effect.Effect<void, QueueClosed> => {
+  const offerAll = (
+    elements: ReadonlyArray<A>,
+    onAdmit?: (count: number) => void
+  ): Effect.Effect<void, QueueClosed> => {
     if (elements.length === 0) return Effect.void
     const now = () => admit(elements.slice(), onAdmit)
     const begin = () => {

@@ -701,8 +701,7 @@ const granted = (state: State, room: Room): State => {
 }
 
 /** What is acknowledged as declared. */
-const acknowledged = (state: State): number =>
-  state.acknowledge === "accepted" ? state.accepted : settledCount(state)
+const acknowledged = (state: State): number => state.acknowledge === "accepted" ? state.accepted : settledCount(state)
 
 /** A report that tells little may wait so long, in milliseconds, for there to be more to tell. */
 const pace = 2

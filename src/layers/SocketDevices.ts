@@ -363,6 +363,49 @@ const protect = (options: {
     : Effect.fail(new Unprotected({ address, issue }))
 }
 
+const listen = <const Feeds extends ReadonlyArray<Any>>(
+  options: Pick<HostOptions<Feeds>, "feeds" | "host" | "port" | "tls" | "limits">
+): Effect.Effect<DeviceLinks["Service"], ListenFailed | Unprotected | TlsInvalid, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { host = "127.0.0.1", limits = {}, port, tls } = options
+    const { connections = 1024 } = limits
+    const credentials = yield* Effect.serviceOption(Credentials)
+    const address = `${host}:${port}`
+    const announce = yield* protect({ host, address, tls, hasCredentials: Option.isSome(credentials) })
+    const links = yield* Effect.mapError(
+      SocketHost.listen({
+        feeds: options.feeds,
+        host,
+        port,
+        secure: tls === undefined ? undefined : yield* SocketTls.makeSecure(tls),
+        door: {
+          connections,
+          strangers: limits.strangers ?? Math.ceil(connections / 4),
+          perSecond: limits.connectionsPerSecond ?? 100
+        },
+        handshake: Duration.fromInputUnsafe(limits.handshake ?? "10 seconds"),
+        frameBytes: limits.frameBytes ?? frameBytes,
+        controlBytes: limits.controlBytes ?? 1024 * 1024,
+        elements: limits.elements ?? 1024 * 1024,
+        stringBytes: limits.stringBytes ?? 16 * 1024 * 1024
+      }),
+      (error) => new ListenFailed({ address, cause: rootOf(error) })
+    )
+    yield* announce
+    return links
+  })
+
+/**
+ * The links of the feeders that dial `port`, for a Layer that hosts devices itself: `Device.make` takes them, and checks
+ * credentials. `layerHost` is this and one device.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerLinks = <const Feeds extends ReadonlyArray<Any>>(
+  options: Pick<HostOptions<Feeds>, "feeds" | "host" | "port" | "tls" | "limits">
+): Layer.Layer<DeviceLinks, ListenFailed | Unprotected | TlsInvalid> => Layer.effect(DeviceLinks, listen(options))
+
 /**
  * Hosts feeds in this process, for feeders that dial `port`. If there are `Credentials`, feeders are checked with them
  * before they are told anything.
@@ -391,34 +434,14 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>>(
   options: HostOptions<Feeds>
 ): Layer.Layer<HostsOf<Feeds>, ListenFailed | Unprotected | TlsInvalid | Device.FeedNameTaken> =>
   Layer.effectContext(Effect.gen(function*() {
-    const { host = "127.0.0.1", limits = {}, port, tls } = options
-    const { connections = 1024 } = limits
+    const links = yield* listen(options)
     const credentials = Option.getOrUndefined(yield* Effect.serviceOption(Credentials))
-    const address = `${host}:${port}`
-    const announce = yield* protect({ host, address, tls, hasCredentials: credentials !== undefined })
-    const most = limits.frameBytes ?? frameBytes
-    const links = yield* Effect.mapError(
-      SocketHost.listen({
-        feeds: options.feeds,
-        host,
-        port,
-        secure: tls === undefined ? undefined : yield* SocketTls.makeSecure(tls),
-        door: {
-          connections,
-          strangers: limits.strangers ?? Math.ceil(connections / 4),
-          perSecond: limits.connectionsPerSecond ?? 100
-        },
-        handshake: Duration.fromInputUnsafe(limits.handshake ?? "10 seconds"),
-        frameBytes: most,
-        controlBytes: limits.controlBytes ?? 1024 * 1024,
-        elements: limits.elements ?? 1024 * 1024,
-        stringBytes: limits.stringBytes ?? 16 * 1024 * 1024
-      }),
-      (error) => new ListenFailed({ address, cause: rootOf(error) })
-    )
-    yield* announce
     const [device, hosts] = yield* Effect.provideService(
-      Device.make({ ...options, credentials, limits: { ...limits, frameBytes: most } }),
+      Device.make({
+        ...options,
+        credentials,
+        limits: { ...options.limits, frameBytes: options.limits?.frameBytes ?? frameBytes }
+      }),
       DeviceLinks,
       links
     )

@@ -1,0 +1,85 @@
+/**
+ * The life of a device in a runner: from when somebody asks where it is, or it moves here, until its consumer ends or it
+ * moves away.
+ */
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Device from "../actors/Device.ts"
+import type { Any, HostsOf } from "../Feed.ts"
+import { DeviceLinks } from "../RemoteDevices.ts"
+import type { Routes } from "./clusterRoutes.ts"
+
+/** What all devices of a runner are made with. */
+export interface Settings<Feeds extends ReadonlyArray<Any>> {
+  readonly device: Omit<Device.Options<Feeds>, "device">
+  readonly consume: (hosts: Context.Context<HostsOf<Feeds>>) => Effect.Effect<unknown, unknown>
+  readonly routes: Routes
+  readonly gracePeriod: Duration.Duration
+  /** The devices that live in the runner now. */
+  readonly living: Set<Device.Device>
+}
+
+/** One incarnation. */
+interface Life {
+  readonly device: Device.Device
+  readonly fiber: Fiber.Fiber<void>
+  readonly isOver: () => boolean
+}
+
+/** What is told beside the grace period, and the rest of a turn. */
+const lastWords = Duration.seconds(2)
+
+/**
+ * Makes an entity that lives while the scope is open, and leaves gently when it closes. The effect returns when the device
+ * takes links, in a new life if the one before is over.
+ */
+export const make = <const Feeds extends ReadonlyArray<Any>>(
+  name: string,
+  { consume, device: options, gracePeriod, living, routes }: Settings<Feeds>
+): Effect.Effect<Effect.Effect<void>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    // Of its own, so that it closes after the device has left.
+    const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
+    let life: Life | undefined
+
+    const begin = Effect.gen(function*() {
+      const begun = Deferred.makeUnsafe<Device.Device>()
+      let isOver = false
+      const live = Effect.scoped(Effect.gen(function*() {
+        const links = yield* routes.to(name)
+        // That the names of feeds differ, the runner has made sure of.
+        const made = yield* Effect.orDie(
+          Effect.provideService(Device.make({ ...options, device: name }), DeviceLinks, links)
+        )
+        const [device, hosts] = made
+        yield* Effect.acquireRelease(
+          Effect.sync(() => living.add(device)),
+          () => Effect.sync(() => living.delete(device))
+        )
+        yield* Deferred.succeed(begun, device)
+        yield* consume(hosts).pipe(
+          Effect.tapCause((cause) => Effect.logError(`the consumer of device ${name} failed`, cause)),
+          Effect.exit
+        )
+        isOver = true
+      }))
+      const fiber = yield* Effect.forkIn(live, scope)
+      life = { device: yield* Deferred.await(begun), fiber, isOver: () => isOver }
+    })
+
+    yield* Effect.addFinalizer(() =>
+      life === undefined ? Effect.void : life.device.leave(gracePeriod).pipe(
+        Effect.andThen(Fiber.await(life.fiber)),
+        Effect.interruptible,
+        Effect.timeoutOption(Duration.sum(gracePeriod, lastWords))
+      )
+    )
+    return Effect.suspend(() => {
+      if (life === undefined) return begin
+      return life.isOver() ? Effect.andThen(Fiber.await(life.fiber), begin) : Effect.void
+    })
+  })
