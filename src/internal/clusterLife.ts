@@ -4,7 +4,7 @@
  */
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
@@ -29,9 +29,6 @@ interface Life {
   readonly fiber: Fiber.Fiber<void>
   readonly isOver: () => boolean
 }
-
-/** What is told beside the grace period, and the rest of a turn. */
-const lastWords = Duration.seconds(2)
 
 /**
  * Makes an entity that lives while the scope is open, and leaves gently when it closes. The effect returns when the device
@@ -75,7 +72,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
       life === undefined ? Effect.void : life.device.leave(gracePeriod).pipe(
         Effect.andThen(Fiber.await(life.fiber)),
         Effect.interruptible,
-        Effect.timeoutOption(Duration.sum(gracePeriod, lastWords))
+        Effect.timeoutOption(gracePeriod)
       )
     )
     return Effect.suspend(() => {

@@ -42,7 +42,8 @@ export const make = (
   handshake: Duration.Input
 ): Effect.Effect<Routes, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const outer = yield* Effect.scope
+    // Of their own, so that links outlive the devices that are made after this.
+    const outer = yield* Effect.flatMap(Effect.scope, Scope.fork)
     const devices = new Map<string, Queue.Queue<Caller>>()
 
     /** Whether the link has found its device. */

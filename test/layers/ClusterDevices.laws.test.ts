@@ -49,7 +49,10 @@ const host = (device: string): Layer.Layer<FeedingLaws.Hosts, unknown, RemoteDev
 
 FeedingLaws.suite<RemoteDevices.RemoteDevices | Storage, unknown, unknown>("ClusterDevices", it, {
   devices,
-  layer: ClusterDevices.layer({ shardGroups: Object.fromEntries(groups.all.map((job) => [job, job])) }).pipe(
+  layer: ClusterDevices.layer({
+    shardGroups: Object.fromEntries(groups.all.map((job) => [job, job])),
+    locateWithin: "1 second"
+  }).pipe(
     Layer.provide(Cluster.layerClient(groups)),
     Layer.provideMerge(Cluster.layerStorage)
   ),
