@@ -16,7 +16,7 @@ import type { Routes } from "./clusterRoutes.ts"
 /** What all devices of a runner are made with. */
 export interface Settings<Feeds extends ReadonlyArray<Any>> {
   readonly device: Omit<Device.Options<Feeds>, "device">
-  readonly consume: (hosts: Context.Context<HostsOf<Feeds>>) => Effect.Effect<unknown, unknown>
+  readonly consume: (device: string, hosts: Context.Context<HostsOf<Feeds>>) => Effect.Effect<unknown, unknown>
   readonly routes: Routes
   readonly gracePeriod: Duration.Duration
   /** The devices that live in the runner now. */
@@ -58,7 +58,7 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
           () => Effect.sync(() => living.delete(device))
         )
         yield* Deferred.succeed(begun, device)
-        yield* consume(hosts).pipe(
+        yield* consume(name, hosts).pipe(
           Effect.tapCause((cause) => Effect.logError(`the consumer of device ${name} failed`, cause)),
           Effect.exit
         )

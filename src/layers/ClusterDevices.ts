@@ -6,8 +6,8 @@
  *
  * **Gotchas**
  *
- * What a runner does with `consume` it may do again elsewhere: a device that has moved is another incarnation, and what
- * the former one had not settled is fed again, marked.
+ * A device that has moved is another incarnation: what it had in memory is gone, and what it had not settled is fed again,
+ * marked.
  *
  * @since 0.1.0
  */
@@ -195,10 +195,10 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>, E, R>
   extends Omit<Device.Options<Feeds>, "credentials" | "device">
 {
   /**
-   * What each device does while it lives here. When it ends, so does this life of the device: the next feeder to ask for
-   * the device starts it again. When it fails, that is logged, and it is so too.
+   * What a device does while it lives here, given its name. When that ends, so does this life of the device: the next
+   * feeder to ask for the device starts it again. When it fails, it is logged, and ends as well.
    */
-  readonly consume: Effect.Effect<unknown, E, R>
+  readonly consume: (device: string) => Effect.Effect<unknown, E, R>
   /** The job of the devices, in their names. Default `"consumer"`. */
   readonly job?: string | undefined
   /** The group of shards that the devices are in. Default `"default"`. */
@@ -245,7 +245,7 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>, E, R>
  * const host = ClusterDevices.layerHost({
  *   feeds: [Pages],
  *   port: 4001,
- *   consume: Pages.forEach((page) => Effect.logInfo(page))
+ *   consume: () => Pages.forEach((page) => Effect.logInfo(page))
  * }).pipe(Layer.provide(cluster))
  * ```
  *
@@ -271,7 +271,7 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>, E, R>(
     const links = Context.get(yield* Layer.build(SocketDevices.layerLinks({ ...options, limits })), DeviceLinks)
     const settings: ClusterLife.Settings<Feeds> = {
       device: { ...options, limits, feeders: options.feeders ?? "forever", credentials },
-      consume: (hosts) => Effect.provideContext(Effect.provideContext(consume, hosts), services),
+      consume: (device, hosts) => Effect.provideContext(Effect.provideContext(consume(device), hosts), services),
       routes: yield* ClusterRoutes.make(links, limits.handshake ?? "10 seconds"),
       gracePeriod: Duration.fromInputUnsafe(options.gracePeriod ?? "10 seconds"),
       living: new Set()

@@ -31,10 +31,11 @@ const host = (device: string): Layer.Layer<FeedingLaws.Hosts, unknown, RemoteDev
       port: yield* freePort,
       feeders: 1,
       gracePeriod: 0,
-      consume: Effect.flatMap(
-        Effect.context<FeedingLaws.Hosts>(),
-        (context) => Effect.andThen(Deferred.succeed(hosts, context), Effect.never)
-      )
+      consume: () =>
+        Effect.flatMap(
+          Effect.context<FeedingLaws.Hosts>(),
+          (context) => Effect.andThen(Deferred.succeed(hosts, context), Effect.never)
+        )
     })
     yield* Layer.build(
       runner.pipe(

@@ -1,0 +1,93 @@
+/**
+ * A cluster of real runners over PostgreSQL, fed while they die, join and leave.
+ */
+import { afterAll, assert, beforeAll, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Logger } from "effect"
+import { DeviceSpec, FailureTolerator, Feeder } from "effect-feeder"
+import * as ClusterDevices from "effect-feeder/layers/ClusterDevices"
+import { Ledgers } from "effect-feeder/testing"
+import * as Cause from "effect/Cause"
+import { layerStoredClient } from "../fixtures/cluster.ts"
+import { Numbers } from "../fixtures/messages.ts"
+import * as Postgres from "../fixtures/postgres.ts"
+import type { Process } from "../fixtures/processes.ts"
+import { freePort, startRunner } from "../fixtures/processes.ts"
+
+let postgres: Postgres.Postgres
+
+beforeAll(async () => {
+  postgres = await Postgres.start()
+}, 60_000)
+
+afterAll(() => postgres.stop(), 60_000)
+
+/** So many that each runner has some, and each that joins gets some. */
+const devices = DeviceSpec.replicas("consumer", 24).map(String)
+
+const start = Effect.gen(function*() {
+  const { socket, username } = postgres
+  return yield* startRunner({ port: yield* freePort, runnerPort: yield* freePort, socket, username, millis: 20 })
+})
+
+/** The devices that have lived in a process. */
+const livedIn = (process: Process): ReadonlyArray<string> => process.all("Lives").map(({ device }) => device)
+
+it.live(
+  "a runner is killed, one joins, one leaves: nothing is lost, and nothing comes twice unmarked",
+  () =>
+    Effect.gen(function*() {
+      const [killed, leaver, stayer] = yield* Effect.all([start, start, start], { concurrency: "unbounded" })
+      let generated = 0
+      let isOver = false
+      const source = Effect.suspend(() => isOver ? Cause.done() : Effect.succeed(generated++))
+      const made = yield* Feeder.make(Numbers, {
+        lease: "5 seconds",
+        tolerate: FailureTolerator.make({ limit: 100, initDelay: 100, backoffFactor: 1 })
+      })
+      const feeder = yield* made.set(source)
+      const client = ClusterDevices.layer().pipe(
+        Layer.provide(layerStoredClient(postgres)),
+        Layer.provide(Logger.layer([]))
+      )
+      yield* Effect.provideContext(feeder.addRemoteDevices(devices), yield* Layer.build(client))
+      const run = yield* Effect.forkScoped(feeder.run)
+
+      const delivered = Effect.map(feeder.ledger, (ledger) => ledger.devices.map((device) => device.delivered))
+      /** Waits until each device has processed something from now on, wherever it lives. */
+      const allWork = Effect.gen(function*() {
+        const before = yield* delivered
+        yield* Effect.sleep(50).pipe(
+          Effect.andThen(delivered),
+          Effect.repeat({ until: (now) => now.every((count, i) => count > (before[i] ?? 0)) }),
+          Effect.timeout("60 seconds")
+        )
+      })
+      yield* allWork
+      for (const one of [killed, leaver, stayer]) assert.isAbove(livedIn(one).length, 0, one.name)
+
+      yield* killed.signal("SIGKILL")
+      yield* killed.exited
+      yield* allWork
+      const { redelivered } = yield* feeder.ledger
+      assert.isAbove(redelivered, 0, "what was out at the runner that was killed is fed again")
+
+      const joiner = yield* start
+      yield* joiner.printed("Lives", 1, 60_000)
+      yield* allWork
+      yield* leaver.signal("SIGTERM")
+      yield* leaver.exited
+      yield* allWork
+
+      isOver = true
+      const ledger = yield* Fiber.join(run)
+      Ledgers.assertCounts(ledger, { generated, delivered: generated, queued: 0, leased: 0, dead: 0, lost: 0 })
+      assert.strictEqual(ledger.redelivered, redelivered, "devices that leave a runner finish what they hold")
+
+      const runners = [killed, leaver, stayer, joiner]
+      const finished = new Set(runners.flatMap((process) => process.all("Finished").map(({ ordinal }) => ordinal)))
+      assert.strictEqual(finished.size, generated, "elements that were never finished")
+      const unmarked = runners.flatMap((process) => process.all("Handed").filter(({ redelivered }) => !redelivered))
+      assert.strictEqual(new Set(unmarked.map(({ ordinal }) => ordinal)).size, unmarked.length, "came twice, unmarked")
+    }).pipe(Effect.scoped),
+  300_000
+)
