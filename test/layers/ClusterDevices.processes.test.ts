@@ -53,12 +53,12 @@ it.live(
       const run = yield* Effect.forkScoped(feeder.run)
 
       const delivered = Effect.map(feeder.ledger, (ledger) => ledger.devices.map((device) => device.delivered))
-      /** Waits until each device has processed something from now on, wherever it lives. */
+      /** Waits until each device has processed what it is fed from now on: more than what it may have now. */
       const allWork = Effect.gen(function*() {
         const before = yield* delivered
         yield* Effect.sleep(50).pipe(
           Effect.andThen(delivered),
-          Effect.repeat({ until: (now) => now.every((count, i) => count > (before[i] ?? 0)) }),
+          Effect.repeat({ until: (now) => now.every((count, i) => count > (before[i] ?? 0) + Numbers.capacity) }),
           Effect.timeout("60 seconds")
         )
       })
@@ -75,17 +75,20 @@ it.live(
       yield* joiner.printed("Lives", 1, 60_000)
       yield* allWork
       yield* leaver.signal("SIGTERM")
-      yield* leaver.exited
+      assert.deepStrictEqual(yield* leaver.exited, { code: 130, signal: null })
       yield* allWork
 
       isOver = true
       const ledger = yield* Fiber.join(run)
       Ledgers.assertCounts(ledger, { generated, delivered: generated, queued: 0, leased: 0, dead: 0, lost: 0 })
-      assert.strictEqual(ledger.redelivered, redelivered, "devices that leave a runner finish what they hold")
+      assert.isAbove(ledger.redelivered, 0, "what was out at the runner that was killed is fed again")
 
       const runners = [killed, leaver, stayer, joiner]
       const finished = new Set(runners.flatMap((process) => process.all("Finished").map(({ ordinal }) => ordinal)))
       assert.strictEqual(finished.size, generated, "elements that were never finished")
+      // Of what was handed out where no runner was killed, nothing is given back when a device moves.
+      const gently = [leaver, stayer, joiner].flatMap((process) => process.all("Handed").map(({ ordinal }) => ordinal))
+      assert.strictEqual(new Set(gently).size, gently.length, "elements that a device did not finish before it moved")
       const unmarked = runners.flatMap((process) => process.all("Handed").filter(({ redelivered }) => !redelivered))
       assert.strictEqual(new Set(unmarked.map(({ ordinal }) => ordinal)).size, unmarked.length, "came twice, unmarked")
     }).pipe(Effect.scoped),
