@@ -240,7 +240,7 @@ export interface HostOptions<Feeds extends ReadonlyArray<Any>, E, R>
  * const Pages = Feed.make("pages", { element: Schema.String })
  *
  * const database = PgClient.layerConfig({ url: Config.Redacted("DATABASE_URL") })
- * const runnerAddress = Option.some(RunnerAddress.make({ host: "127.0.0.1", port: 34431 }))
+ * const runnerAddress = Option.some(RunnerAddress.make("127.0.0.1", 34431))
  * const cluster = Layer.provide(NodeClusterSocket.layer({ storage: "sql", shardingConfig: { runnerAddress } }), database)
  * const host = ClusterDevices.layerHost({
  *   feeds: [Pages],

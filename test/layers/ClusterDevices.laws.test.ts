@@ -3,7 +3,7 @@
  * group of shards of its own, so that a law decides what runs where.
  */
 import { it } from "@effect/vitest"
-import { Context, Deferred, Effect, Layer, Logger } from "effect"
+import { type Context, Deferred, Effect, Layer, Logger } from "effect"
 import { DeviceSpec, RemoteDevices } from "effect-feeder"
 import * as ClusterDevices from "effect-feeder/layers/ClusterDevices"
 import { FeedingLaws } from "effect-feeder/testing"

@@ -95,8 +95,7 @@ it.live("who dials a runner for a device that does not live there may try elsewh
       devices: ["/job:consumer/replica:7"],
       tolerate: FailureTolerator.make({ limit: 2, initDelay: 10 })
     }).pipe(
-      Effect.provide(SocketDevices.layer({ "/job:consumer/replica:7": `tcp://127.0.0.1:${port}` })),
-      Effect.provide(quiet),
+      Effect.provide([SocketDevices.layer({ "/job:consumer/replica:7": `tcp://127.0.0.1:${port}` }), quiet]),
       Effect.flip
     )
     assert.include(error.message, "it refuses for now (another device): it does not live here any more")
