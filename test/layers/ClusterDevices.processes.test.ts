@@ -39,39 +39,62 @@ const livingIn = (process: Process): ReadonlyArray<string> => {
   return [...living]
 }
 
+/** Feeds all devices, without end, and gives what is to be known of it. */
+const feed = Effect.gen(function*() {
+  let generated = 0
+  let isOver = false
+  const source = Effect.suspend(() => isOver ? Cause.done() : Effect.succeed(generated++))
+  const made = yield* Feeder.make(Numbers, {
+    lease: "5 seconds",
+    tolerate: FailureTolerator.make({ limit: 100, initDelay: 100, backoffFactor: 1 })
+  })
+  const feeder = yield* made.set(source)
+  const client = ClusterDevices.layer().pipe(
+    Layer.provide(layerStoredClient(postgres)),
+    Layer.provide(Logger.layer([]))
+  )
+  yield* Effect.provideContext(feeder.addRemoteDevices(devices), yield* Layer.build(client))
+  const run = yield* Effect.forkScoped(feeder.run)
+  const delivered = Effect.map(feeder.ledger, (ledger) => ledger.devices.map((device) => device.delivered))
+  return {
+    /** Waits until each device has processed what it is fed from now on: more than what it may have now. */
+    allWork: Effect.gen(function*() {
+      const before = yield* delivered
+      yield* Effect.sleep(50).pipe(
+        Effect.andThen(delivered),
+        Effect.repeat({ until: (now) => now.every((count, i) => count > (before[i] ?? 0) + Numbers.capacity) }),
+        Effect.timeout("60 seconds")
+      )
+    }),
+    /** Ends the feed, and holds the account against what the runners have told. */
+    end: (runners: ReadonlyArray<Process>) =>
+      Effect.gen(function*() {
+        isOver = true
+        const ledger = yield* Fiber.join(run)
+        Ledgers.assertCounts(ledger, { generated, delivered: generated, queued: 0, leased: 0, dead: 0, lost: 0 })
+        const finished = new Set(runners.flatMap((process) => process.all("Finished").map(({ ordinal }) => ordinal)))
+        assert.strictEqual(finished.size, generated, "elements that were never finished")
+        const unmarked = runners.flatMap((process) => process.all("Handed").filter(({ redelivered }) => !redelivered))
+        assert.strictEqual(
+          new Set(unmarked.map(({ ordinal }) => ordinal)).size,
+          unmarked.length,
+          "came twice, unmarked"
+        )
+      })
+  }
+})
+
+/** Waits until more than a few devices live in each. */
+const settledIn = (runners: ReadonlyArray<Process>) =>
+  Effect.forEach(runners, (one) => until(`devices live in ${one.name}`, () => livingIn(one).length > 2, 60_000))
+
 it.live(
   "a runner is killed, one joins, one leaves: nothing is lost, and nothing comes twice unmarked",
   () =>
     Effect.gen(function*() {
       const [killed, leaver, stayer] = yield* Effect.all([start, start, start], { concurrency: "unbounded" })
-      let generated = 0
-      let isOver = false
-      const source = Effect.suspend(() => isOver ? Cause.done() : Effect.succeed(generated++))
-      const made = yield* Feeder.make(Numbers, {
-        lease: "5 seconds",
-        tolerate: FailureTolerator.make({ limit: 100, initDelay: 100, backoffFactor: 1 })
-      })
-      const feeder = yield* made.set(source)
-      const client = ClusterDevices.layer().pipe(
-        Layer.provide(layerStoredClient(postgres)),
-        Layer.provide(Logger.layer([]))
-      )
-      yield* Effect.provideContext(feeder.addRemoteDevices(devices), yield* Layer.build(client))
-      const run = yield* Effect.forkScoped(feeder.run)
-
-      const delivered = Effect.map(feeder.ledger, (ledger) => ledger.devices.map((device) => device.delivered))
-      /** Waits until each device has processed what it is fed from now on: more than what it may have now. */
-      const allWork = Effect.gen(function*() {
-        const before = yield* delivered
-        yield* Effect.sleep(50).pipe(
-          Effect.andThen(delivered),
-          Effect.repeat({ until: (now) => now.every((count, i) => count > (before[i] ?? 0) + Numbers.capacity) }),
-          Effect.timeout("60 seconds")
-        )
-      })
-      for (const one of [killed, leaver, stayer]) {
-        yield* until(`devices live in ${one.name}`, () => livingIn(one).length > 2, 60_000)
-      }
+      const { allWork, end } = yield* feed
+      yield* settledIn([killed, leaver, stayer])
       yield* allWork
 
       yield* killed.signal("SIGKILL")
@@ -88,14 +111,8 @@ it.live(
       yield* leaver.signal("SIGTERM")
       assert.deepStrictEqual(yield* leaver.exited, { code: 130, signal: null })
       yield* allWork
+      yield* end([killed, leaver, stayer, joiner])
 
-      isOver = true
-      const ledger = yield* Fiber.join(run)
-      Ledgers.assertCounts(ledger, { generated, delivered: generated, queued: 0, leased: 0, dead: 0, lost: 0 })
-
-      const runners = [killed, leaver, stayer, joiner]
-      const finished = new Set(runners.flatMap((process) => process.all("Finished").map(({ ordinal }) => ordinal)))
-      assert.strictEqual(finished.size, generated, "elements that were never finished")
       // Of what was handed out where no runner was killed, nothing is given back when a device moves.
       const gently = [leaver, stayer, joiner].flatMap((process) =>
         process.all("Handed").map(({ attempt, ordinal }) => ({ by: process.name, ordinal, attempt }))
@@ -103,8 +120,24 @@ it.live(
       const known = new Set<number>()
       const again = new Set(gently.map(({ ordinal }) => ordinal).filter((n) => known.size === known.add(n).size))
       assert.deepStrictEqual(gently.filter(({ ordinal }) => again.has(ordinal)), [], "what was not finished in time")
-      const unmarked = runners.flatMap((process) => process.all("Handed").filter(({ redelivered }) => !redelivered))
-      assert.strictEqual(new Set(unmarked.map(({ ordinal }) => ordinal)).size, unmarked.length, "came twice, unmarked")
+    }).pipe(Effect.scoped),
+  300_000
+)
+
+it.live(
+  "a runner that hangs loses its devices, and hands out nothing unmarked when it wakes",
+  () =>
+    Effect.gen(function*() {
+      const [hung, other] = yield* Effect.all([start, start], { concurrency: "unbounded" })
+      const { allWork, end } = yield* feed
+      yield* settledIn([hung, other])
+      yield* allWork
+      yield* hung.signal("SIGSTOP")
+      yield* allWork
+      assert.deepStrictEqual(livingIn(other).toSorted(), devices.toSorted())
+      yield* hung.signal("SIGCONT")
+      yield* allWork
+      yield* end([hung, other])
     }).pipe(Effect.scoped),
   300_000
 )
