@@ -25,7 +25,8 @@ export interface Settings<Feeds extends ReadonlyArray<Any>> {
 
 /** One incarnation. */
 interface Life {
-  readonly device: Device.Device
+  /** Resolved once it takes links, with nothing if it never does. */
+  readonly begun: Deferred.Deferred<Device.Device | undefined>
   readonly fiber: Fiber.Fiber<void>
   readonly isOver: () => boolean
 }
@@ -43,40 +44,50 @@ export const make = <const Feeds extends ReadonlyArray<Any>>(
     const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
     let life: Life | undefined
 
-    const begin = Effect.gen(function*() {
-      const begun = Deferred.makeUnsafe<Device.Device>()
+    // Whoever asked may have lost patience meanwhile: the device begins all the same, and only once.
+    const begin = Effect.uninterruptible(Effect.gen(function*() {
+      const begun = Deferred.makeUnsafe<Device.Device | undefined>()
       let isOver = false
       const live = Effect.scoped(Effect.gen(function*() {
         const links = yield* routes.to(name)
-        // That the names of feeds differ, the runner has made sure of.
-        const made = yield* Effect.orDie(
-          Effect.provideService(Device.make({ ...options, device: name }), DeviceLinks, links)
+        const [device, hosts] = yield* Effect.provideService(
+          Device.make({ ...options, device: name }),
+          DeviceLinks,
+          links
         )
-        const [device, hosts] = made
         yield* Effect.acquireRelease(
           Effect.sync(() => living.add(device)),
           () => Effect.sync(() => living.delete(device))
         )
         yield* Deferred.succeed(begun, device)
-        yield* consume(name, hosts).pipe(
-          Effect.tapCause((cause) => Effect.logError(`the consumer of device ${name} failed`, cause)),
-          Effect.exit
+        yield* Effect.suspend(() => consume(name, hosts)).pipe(
+          Effect.ensuring(Effect.sync(() => {
+            isOver = true
+          }))
         )
-        isOver = true
-      }))
-      const fiber = yield* Effect.forkIn(live, scope)
-      life = { device: yield* Deferred.await(begun), fiber, isOver: () => isOver }
-    })
+      })).pipe(
+        Effect.catchCause((cause) => Effect.logError(`the consumer of device ${name} failed`, cause)),
+        Effect.ensuring(Effect.suspend(() => {
+          isOver = true
+          return Deferred.succeed(begun, undefined)
+        })),
+        Effect.asVoid
+      )
+      life = { begun, fiber: yield* Effect.forkIn(Effect.interruptible(live), scope), isOver: () => isOver }
+      return life
+    }))
 
     yield* Effect.addFinalizer(() =>
-      life === undefined ? Effect.void : life.device.leave(gracePeriod).pipe(
-        Effect.andThen(Fiber.await(life.fiber)),
-        Effect.interruptible,
-        Effect.timeoutOption(gracePeriod)
-      )
+      Effect.gen(function*() {
+        const device = life === undefined ? undefined : yield* Deferred.await(life.begun)
+        if (life === undefined || device === undefined) return
+        yield* device.leave(gracePeriod)
+        yield* Fiber.await(life.fiber)
+      }).pipe(Effect.interruptible, Effect.timeoutOption(gracePeriod))
     )
-    return Effect.suspend(() => {
-      if (life === undefined) return begin
-      return life.isOver() ? Effect.andThen(Fiber.await(life.fiber), begin) : Effect.void
+    return Effect.gen(function*() {
+      if (life?.isOver() === true) yield* Fiber.await(life.fiber)
+      const { begun } = life === undefined || life.isOver() ? yield* begin : life
+      yield* Deferred.await(begun)
     })
   })

@@ -173,7 +173,7 @@ export const layer = (
           )
           // What has said farewell there, or was not let in, is not looked for there again.
           return {
-            send: (frame) => Effect.andThen(frame._tag === "Bye" ? forget : Effect.void, send(frame)),
+            send: (frame) => frame._tag === "Bye" ? Effect.andThen(forget, send(frame)) : send(frame),
             receive: Effect.tap(receive, (frame) => frame._tag === "Refused" ? forget : Effect.void)
           }
         })
