@@ -399,6 +399,19 @@ const listen = <const Feeds extends ReadonlyArray<Any>>(
  * The links of the feeders that dial `port`, for a Layer that hosts devices itself: `Device.make` takes them, and checks
  * credentials. `layerHost` is this and one device.
  *
+ * **Example** (What `layerHost` does, but for signals)
+ *
+ * ```ts import.meta.vitest
+ * import { Layer, Schema } from "effect"
+ * import { Feed } from "effect-feeder"
+ * import * as Device from "effect-feeder/actors/Device"
+ * import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+ *
+ * const feeds = [Feed.make("pages", { element: Schema.String })] as const
+ *
+ * const host = Layer.provide(Device.layer({ feeds }), SocketDevices.layerLinks({ feeds, port: 4001 }))
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
