@@ -84,9 +84,9 @@ const feed = Effect.gen(function*() {
   }
 })
 
-/** Waits until more than a few devices live in each. */
-const settledIn = (runners: ReadonlyArray<Process>) =>
-  Effect.forEach(runners, (one) => until(`devices live in ${one.name}`, () => livingIn(one).length > 2, 60_000))
+/** Waits until a few devices live in each. */
+const inhabited = (runners: ReadonlyArray<Process>) =>
+  until("devices live in all runners", () => runners.every((one) => livingIn(one).length > 2), 60_000)
 
 it.live(
   "a runner is killed, one joins, one leaves: nothing is lost, and nothing comes twice unmarked",
@@ -94,8 +94,8 @@ it.live(
     Effect.gen(function*() {
       const [killed, leaver, stayer] = yield* Effect.all([start, start, start], { concurrency: "unbounded" })
       const { allWork, end } = yield* feed
-      yield* settledIn([killed, leaver, stayer])
       yield* allWork
+      yield* inhabited([killed, leaver, stayer])
 
       yield* killed.signal("SIGKILL")
       yield* killed.exited
@@ -130,7 +130,7 @@ it.live(
     Effect.gen(function*() {
       const [hung, other] = yield* Effect.all([start, start], { concurrency: "unbounded" })
       const { allWork, end } = yield* feed
-      yield* settledIn([hung, other])
+      yield* inhabited([hung, other])
       yield* allWork
       yield* hung.signal("SIGSTOP")
       yield* allWork
