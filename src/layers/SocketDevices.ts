@@ -266,6 +266,40 @@ const listener = (
   })
 
 /**
+ * The links of the feeders that dial `port`, for a Layer that hosts devices itself: `Device.make` takes them, and checks
+ * credentials. `layerHost` is this and one device.
+ *
+ * **Example** (What `layerHost` does, but for signals)
+ *
+ * ```ts import.meta.vitest
+ * import { Layer, Schema } from "effect"
+ * import { Feed } from "effect-feeder"
+ * import * as Device from "effect-feeder/actors/Device"
+ * import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+ *
+ * const feeds = [Feed.make("pages", { element: Schema.String })] as const
+ *
+ * const host = Layer.provide(Device.layer({ feeds }), SocketDevices.layerLinks({ feeds, port: 4001 }))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerLinks = <const Feeds extends ReadonlyArray<Any>>(
+  options: Pick<HostSettings<Feeds>, "feeds" | "tls" | "limits"> & Place
+): Layer.Layer<DeviceLinks, AddressInvalid | ListenFailed | Unprotected | TlsInvalid | PackageMissing> =>
+  Layer.effect(
+    DeviceLinks,
+    Effect.gen(function*() {
+      const { announce, config, failed } = yield* listener(options, "feeders")
+      const limits = SocketOptions.frameLimits(options.limits ?? {})
+      const links = yield* Effect.mapError(SocketHost.listen({ ...config, feeds: options.feeds, limits }), failed)
+      yield* announce
+      return links
+    })
+  )
+
+/**
  * Hosts feeds in this process, for feeders that dial it. If there are `Credentials`, feeders are checked with them
  * before they are told anything.
  *
