@@ -100,7 +100,10 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<
   RemoteDevices,
-  SocketDevices.AddressInvalid | SocketDevices.Unprotected | SocketDevices.TlsInvalid,
+  | SocketDevices.AddressInvalid
+  | SocketDevices.PackageMissing
+  | SocketDevices.TlsInvalid
+  | SocketDevices.Unprotected,
   Sharding
 > =>
   Layer.effect(
@@ -256,7 +259,12 @@ export const layerHost = <const Feeds extends ReadonlyArray<Any>, E, R>(
   options: HostOptions<Feeds, E, R>
 ): Layer.Layer<
   never,
-  SocketDevices.ListenFailed | SocketDevices.Unprotected | SocketDevices.TlsInvalid | Device.FeedNameTaken,
+  | SocketDevices.AddressInvalid
+  | SocketDevices.ListenFailed
+  | SocketDevices.PackageMissing
+  | SocketDevices.TlsInvalid
+  | SocketDevices.Unprotected
+  | Device.FeedNameTaken,
   Sharding | Exclude<R, HostsOf<Feeds>>
 > =>
   Layer.effectDiscard(Effect.gen(function*() {
