@@ -464,6 +464,29 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(taken, [1, 2, 4, 5])
       }))
 
+    it.effect("a take that is refused, and interrupted at any step from there on, has left the line once", () =>
+      Effect.gen(function*() {
+        for (let steps = 1; steps < 12; steps++) {
+          let taken = 0
+          const preempted = new (class extends Scheduler.MixedScheduler {
+            override shouldYield() {
+              return ++taken === steps
+            }
+          })()
+          const queue = yield* FeedQueue.make<number>({ capacity: 1 })
+          const first = yield* start(Effect.provideService(queue.take, Scheduler.Scheduler, preempted))
+          const second = yield* start(queue.take)
+          taken = 0
+          queue.closeNowUnsafe()
+          yield* Effect.exit(Fiber.join(second))
+          yield* Fiber.interrupt(first)
+          yield* queue.restore([1])
+          const third = yield* start(queue.take)
+          yield* settle
+          assert.isFalse(isWaiting(third), `preempted at step ${steps}`)
+        }
+      }))
+
     it.effect("a fiber that is woken may interrupt the one that made it go on, and nothing is lost", () =>
       Effect.gen(function*() {
         const queue = yield* filled(1, [1])

@@ -65,12 +65,15 @@ const append = (line: Line, place: Place): void => {
   line.length++
 }
 
-/** A place leaves its line once. */
-const remove = (line: Line, { before, behind }: Place): void => {
+/** Does nothing for a place that has left: who was refused has, and may still be interrupted. */
+const remove = (line: Line, place: Place): void => {
+  const { before, behind } = place
+  if (before === undefined ? line.first !== place : before.behind !== place) return
   if (before === undefined) line.first = behind
   else before.behind = behind
   if (behind === undefined) line.last = before
   else behind.before = before
+  place.before = place.behind = undefined
   line.length--
 }
 
