@@ -313,7 +313,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
     const offer = (slots: ReadonlyArray<Slot<A>>, onAdmit: (count: number) => void) =>
       admit(slots, (count) => {
         onAdmit(count)
-        books.changedUnsafe()
+        books.changedSoonUnsafe()
       })
 
     const add = <Given, E, R>(

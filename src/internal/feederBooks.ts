@@ -100,6 +100,8 @@ export interface Books<A> {
   readonly dead: () => ReadonlyArray<Dead>
   /** Resumes fibers, which run at once: only to be called when the books are in order. */
   readonly changedUnsafe: () => void
+  /** The same within a turn of the scheduler, once for all that changes until then. */
+  readonly changedSoonUnsafe: () => void
   /** A latch that opens at every change, while the scope is open. It is open at first. */
   readonly watch: Changes.Changes["watch"]
   /** Waits for the change after which something is so. */
@@ -125,6 +127,8 @@ export const make = <A>(options: {
 }): Effect.Effect<Books<A>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
+    const dispatcher = yield* Effect.withFiber((fiber) => Effect.succeed(fiber.currentDispatcher))
+    let isChanging = false
     let nextOrdinal = 0
     /** Elements with an ordinal that are in the queue again; that left it and are in the hands of this feeder. */
     let returned = 0
@@ -358,6 +362,14 @@ export const make = <A>(options: {
       devices: () => [...remotes].map(([device, { feed }]) => Account.deviceStatus(device, feed)),
       dead: () => [...lastDead],
       changedUnsafe,
+      changedSoonUnsafe: () => {
+        if (isChanging) return
+        isChanging = true
+        dispatcher.scheduleTask(() => {
+          isChanging = false
+          changedUnsafe()
+        }, 0)
+      },
       watch: changes.watch,
       until: changes.until
     }
