@@ -326,18 +326,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     ]]
   },
   {
-    name: "a settlement of an older session counts",
-    law: 5,
-    from: 0,
-    within: 20000,
-    where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
-    edits: [[
-      host,
-      "export const isCurrent = (state: State, place: Place): boolean =>\n  place.incarnation === state.incarnation && place.session === state.session",
-      "export const isCurrent = (state: State, place: Place): boolean =>\n  place.incarnation === state.incarnation"
-    ]]
-  },
-  {
     name: "the device keeps nothing that it was told to",
     law: 5,
     within: 20000,
@@ -538,6 +526,18 @@ export const missed: ReadonlyArray<Mutation> = [
     law: 1,
     within: 500,
     edits: [[host, "if (last > state.windowTo) return wrong", "if (last < 0) return wrong"]]
+  },
+  {
+    // In a few of ten thousand histories; a test of the session finds this one.
+    name: "a settlement of an older session counts",
+    law: 5,
+    within: 20000,
+    where: (plan) => isProcessed(plan) && plan.work === 300 && plan.faults > 4,
+    edits: [[
+      host,
+      "export const isCurrent = (state: State, place: Place): boolean =>\n  place.incarnation === state.incarnation && place.session === state.session",
+      "export const isCurrent = (state: State, place: Place): boolean =>\n  place.incarnation === state.incarnation"
+    ]]
   },
   {
     name: "newcomers overtake those in line",
