@@ -138,8 +138,8 @@ export const make = <A>(options: {
   let window = Window.make()
   /** As many elements as may fit into the next frame, going by the last: more are not taken only to be put back. */
   let likely = 64
-  /** What an element of the last frame took. */
-  let elementBytes = Infinity
+  /** What an element of the last frame took, once there was one. */
+  let elementBytes: number | undefined
   /** Links tried since the device was last heard of. */
   let resumes = 0
 
@@ -258,8 +258,7 @@ export const make = <A>(options: {
         mayFindEnd = !isStuck
         const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        // Of elements whose size is not known the first goes alone.
-        const room = Math.min(elements, likely, Math.max(1, Math.floor(bytes / elementBytes))) - gathered.length
+        const room = Math.min(elements, likely, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gathered.length
         const isBusy = isSending || frames.length > 0
         if (isBusy || room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
@@ -271,9 +270,9 @@ export const make = <A>(options: {
         return Effect.flatMap(taken, (items) => {
           if (items.length === 0) return untilChanged
           mayFindEnd = false
-          // What came when the link had become busy meanwhile is its own, behind what it is taking; and one that may not
-          // fit is tried before another takes its room in the queue.
-          if (isSending || bytes < elementBytes) pushGathered()
+          // What came when the link had become busy meanwhile is its own, behind what it is taking; and what may not fit
+          // is tried before others take its room in the queue.
+          if (isSending || elementBytes === undefined || bytes < elementBytes) pushGathered()
           else sendSoon()
           return turn
         })
