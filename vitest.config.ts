@@ -10,6 +10,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     setupFiles: ["test/setup.ts"],
     testTimeout: 30_000,
+    // Most of them wait for processes and sockets more than they compute.
+    maxWorkers: 2,
     reporters: process.env["CI"] ? ["default", ["json", { outputFile: ".reports/unit.json" }]] : ["default"]
   }
 })

@@ -48,7 +48,7 @@ for (const acknowledge of ["processed", "accepted"] as const) {
           letters.map(({ element, reason }) => [Option.getOrThrow(element).n, reason]),
           [[7, "invalid"], [8, "invalid"], [21, "invalid"]]
         )
-        assert.match(letters[0]?.causes.at(-1) ?? "", /^rest: rest\.m: Expected a value less than 50/)
+        assert.match(letters[0]?.causes.at(-1) ?? "", /^rest: m: Expected a value less than 50/)
         assert.match(letters[2]?.causes.at(-1) ?? "", /^size: Expected a value less than 50/)
       }))
   })

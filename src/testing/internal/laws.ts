@@ -114,7 +114,7 @@ export const once = (bench: Bench, kind: Kind): Trial =>
   Effect.gen(function*() {
     const seen = makeSeen()
     const { device, faults } = bench
-    const feeder = yield* feederOf(bench, kind, range(120), [device])
+    const feeder = yield* feederOf(bench, kind, range(360), [device])
     let sums = 0
     yield* Effect.forkScoped(
       Stream.runForEach(feeder.changes, ({ ledger }) =>
@@ -135,8 +135,8 @@ export const once = (bench: Bench, kind: Kind): Trial =>
       return Effect.andThen(seen.note(n, delivery), fault)
     })
     const [ledger] = yield* Effect.all([feeder.run, bench.host(device, consume)], unbounded)
-    checkSame("what came over links that broke", seen.values, range(120))
-    Ledgers.assertCounts(ledger, { generated: 120, delivered: 120, redelivered: 0, lost: 0 })
+    checkSame("what came over links that broke", seen.values, range(360))
+    Ledgers.assertCounts(ledger, { generated: 360, delivered: 360, redelivered: 0, lost: 0 })
     check((yield* faults.attempts(device)) > 5 && sums > 5, () => "the links did not break")
   })
 
