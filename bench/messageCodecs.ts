@@ -10,10 +10,8 @@ export interface MessageCodec {
 }
 
 /** Elements as the segments of a feed: validated, in columns. */
-export const segmentsOf = ({ codec }: Payload, elements: ReadonlyArray<unknown>): ReadonlyArray<Uint8Array> => {
-  for (const element of elements) Result.getOrThrow(codec.validate(element))
-  return codec.encode(codec.fromElements(elements))
-}
+export const segmentsOf = ({ codec }: Payload, elements: ReadonlyArray<unknown>): ReadonlyArray<Uint8Array> =>
+  codec.encode(Result.getOrThrow(codec.fromUnknown(elements)))
 
 /** Our columns, validated on both sides, to a stacked batch. */
 export const columns: MessageCodec = {
