@@ -78,16 +78,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     edits: [[host, "Math.min(chunk.length, from + creditTo - accepted)", "chunk.length"]]
   },
   {
-    name: "what is on its way outlives its link",
-    law: 4,
-    within: 2000,
-    edits: [[host, "...nothingInTransit(state), link: undefined }", "link: undefined }"], [
-      host,
-      "...nothingInTransit(state), link, version",
-      "link, version"
-    ]]
-  },
-  {
     name: "what comes back goes to the back",
     law: 2,
     within: 500,
