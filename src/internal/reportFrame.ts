@@ -30,10 +30,11 @@ const rangeBytes = 16
 const collecting = 1
 const ended = 2
 
-/** The body of a report, if it can be one. Only a report of version 3 says what was received. */
+/** The body of a report, if it can be one: of version 3, and with nothing in it that is as if it were absent. */
 export const encodeReport = (progress: Progress): Uint8Array | undefined => {
-  const { above } = progress
-  if (progress.received === undefined || above.some(({ result }) => result._tag !== "Done")) return undefined
+  const { above, collecting: isCollecting, fenced, received, window } = progress
+  if (received === undefined || window === undefined || isCollecting === false || fenced === 0) return undefined
+  if (above.some(({ result }) => result._tag !== "Done")) return undefined
   const bytes = new Uint8Array(headBytes + rangeBytes * above.length)
   const view = new DataView(bytes.buffer)
   for (let i = 0; i < numbers.length; i++) view.setFloat64(8 * i, progress[numbers[i]!] ?? 0, true)
