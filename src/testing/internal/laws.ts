@@ -283,7 +283,8 @@ export const ending = (bench: Bench, kind: Kind): Trial =>
       const [ledger, consumed] = yield* Effect.all([feeder.run, loops], unbounded)
       // What is accepted may be held when the run ends, and is finished all the same.
       Ledgers.assertCounts(ledger, { generated: total, redelivered: 0, lost: 0 })
-      checkSame("what is delivered or held", ledger.delivered + ledger.held, total)
+      const finished = ledger.delivered + ledger.held
+      check(finished === total, () => `${finished} elements of ${total} are delivered or held`)
       const done = consumed.reduce((sum, { done }) => sum + done, 0)
       check(done === total, () => `the consumers finished ${done} elements of ${total}`)
     }
