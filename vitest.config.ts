@@ -12,8 +12,6 @@ export default defineConfig({
     testTimeout: 30_000,
     // Most of them wait for processes and sockets more than they compute.
     maxWorkers: 2,
-    // Two at once on two cores, some that wait for real processes are late now and then.
-    retry: process.env["CI"] ? 1 : 0,
     reporters: process.env["CI"] ? ["default", ["json", { outputFile: ".reports/unit.json" }]] : ["default"]
   }
 })

@@ -134,8 +134,7 @@ describe("JetStreamDevices", () => {
           assertEachSeen(handedBy(a, b), count)
           assert.strictEqual(handedBy(a, b).length, count)
         }),
-      // On a busy machine it has stood still once in some twelve runs, and it is not known why: see docs/jetstream.md.
-      { timeout: 60_000, retry: 1 }
+      120_000
     )
 
     it.live(
