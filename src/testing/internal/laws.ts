@@ -196,7 +196,8 @@ export const isolated = (bench: Bench, kind: Kind): Trial =>
   Effect.gen(function*() {
     const seen = makeSeen()
     const { device, faults, other } = bench
-    const feeder = yield* feederOf(bench, kind, range(150), [device, other], {
+    const manual = yield* ManualSource.make<number>()
+    const feeder = yield* feederOf(bench, kind, manual.source, [device, other], {
       lease: "1 second",
       tolerate: FailureTolerator.make({ limit: 2, initDelay: 10 })
     })
@@ -205,6 +206,12 @@ export const isolated = (bench: Bench, kind: Kind): Trial =>
     yield* Effect.forkScoped(Effect.exit(stuck))
     const well = yield* Effect.forkScoped(bench.host(device, kind.consume(seen.note)))
     const run = yield* Effect.forkScoped(feeder.run)
+    // Else the one that is linked first may be fed everything.
+    yield* Laws.until(
+      "both devices were linked",
+      Effect.map(feeder.status, ({ devices }) => devices.every(({ phase }) => phase === "Live"))
+    )
+    yield* Effect.andThen(manual.push(...range(150)), manual.end)
     const accountOf = (ledger: Ledger, name: string) => ledger.devices.find((one) => one.device === name)
     yield* Laws.until(
       "one device was fed all that is not out at the one that is stuck",
