@@ -133,7 +133,9 @@ it.live("a link that breaks is resumed: nothing is given twice, and nobody leave
 it.live("a feeder that is killed and started again: its consumers just appear", () =>
   Effect.gen(function*() {
     const port = yield* freePort
-    const settings = { feed: "numbers", count: 1500, id: "phoenix", leaseMillis: 500, devices: {} } as const
+    // So many that one alone is not done with them before the other has dialled again.
+    const count = 10_000
+    const settings = { feed: "numbers", count, id: "phoenix", leaseMillis: 500, devices: {} } as const
     const listen = `tcp://127.0.0.1:${port}`
     // The consumers are there before the feeder is.
     const consumers = yield* Effect.forEach([0, 1], (replica) => startConsumer(dialling(port, replica)), {
@@ -146,7 +148,7 @@ it.live("a feeder that is killed and started again: its consumers just appear", 
     const second = yield* startFeeder({ ...settings, listen })
     yield* second.exited
     for (const consumer of consumers) assert.deepStrictEqual(yield* consumer.exited, { code: 0, signal: null })
-    assert.deepInclude(second.all("Fed")[0], { generated: 1500, delivered: 1500, lost: 0 })
+    assert.deepInclude(second.all("Fed")[0], { generated: count, delivered: count, lost: 0 })
   }))
 
 it.live("one with a wrong secret is refused, and learns nothing", () =>
