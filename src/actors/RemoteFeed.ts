@@ -135,7 +135,7 @@ export const make = <A>(options: {
   let failure: DeviceLost | FeedRefused | undefined
   let last: DeviceLost | FeedRefused | undefined
   let failures = 0
-  let window = Window.make()
+  let window = Window.make(0)
   /** As many elements as may fit into the next frame, going by the last: more are not taken only to be put back. */
   let likely = 64
   /** What an element of the last frame took, once there was one. */
@@ -185,8 +185,8 @@ export const make = <A>(options: {
     owner.changedUnsafe()
   }
 
-  /** How many elements of the session are settled. */
-  const settled = () => state.base + state.resolved.size
+  /** How many elements of the session the device is done with. */
+  const finished = () => config.acknowledge === "accepted" ? state.progress.delivered : state.base + state.resolved.size
 
   // --- one link ------------------------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ export const make = <A>(options: {
         apply({ _tag: "Received", frame, now })
         if (frame._tag !== "Progress") return
         const { accepted, received = accepted } = frame.progress
-        window.heard(received, config.acknowledge === "accepted" ? state.progress.delivered : settled(), now)
+        window.heard(received, finished(), now)
       }),
       { disableYield: true }
     )
@@ -351,7 +351,7 @@ export const make = <A>(options: {
     closing.closeUnsafe()
     lost = undefined
     failure = undefined
-    window = Window.make()
+    window = Window.make(finished())
     return options.devices.open(device, options.info).pipe(
       Effect.timeoutOrElse({
         duration: config.leaseMillis,

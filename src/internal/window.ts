@@ -16,8 +16,8 @@ export interface Window {
   readonly size: () => number
 }
 
-/** The window of a new link. It is 0 until it has seen a round trip. */
-export const make = (): Window => {
+/** The window of a new link, before which so many were finished. It is 0 until it has seen a round trip. */
+export const make = (before: number): Window => {
   let trip = 0
   let rate = 0
   let probe: { readonly sequence: number; readonly at: number } | undefined
@@ -26,7 +26,7 @@ export const make = (): Window => {
   return {
     sent: (sequence, now) => {
       probe ??= { sequence, at: now }
-      mark ??= { finished: 0, at: now }
+      mark ??= { finished: before, at: now }
     },
     limited: () => {
       wasLimited = true

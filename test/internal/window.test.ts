@@ -5,7 +5,7 @@ import * as Window from "../../src/internal/window.ts"
 const feed = (
   options: { readonly trip: number; readonly rate: number; readonly credit: number; readonly millis: number }
 ) => {
-  const window = Window.make()
+  const window = Window.make(0)
   const ways: Array<{ readonly sequence: number; readonly at: number }> = []
   let sent = 0
   let received = 0
@@ -33,7 +33,7 @@ const feed = (
 
 describe("the window of a link", () => {
   it("is 0 before a round trip", () => {
-    const window = Window.make()
+    const window = Window.make(0)
     window.sent(10, 0)
     window.heard(0, 0, 5)
     assert.strictEqual(window.size(), 0)
@@ -46,12 +46,19 @@ describe("the window of a link", () => {
     assert.isAtLeast(rate, 0.8 * 25)
   })
 
+  it("does not take for speed what was finished before its link", () => {
+    const window = Window.make(1_000_000)
+    window.sent(1_000_010, 0)
+    window.heard(1_000_010, 1_000_010, 10)
+    assert.strictEqual(window.size(), 20)
+  })
+
   it("stays small for a slow device, however much it would take", () => {
     assert.isAtMost(feed({ trip: 2, rate: 1, credit: 100_000, millis: 2000 }).size, 20)
   })
 
   it("shrinks when the device becomes slower, and not because there was nothing to send", () => {
-    const window = Window.make()
+    const window = Window.make(0)
     window.sent(100, 0)
     window.heard(100, 100, 10)
     const size = window.size()
