@@ -671,7 +671,10 @@ const settle = (state: State, place: Place, count: number, result: Result): Step
 const passed = (state: State): State => state.settled > state.delivered ? { ...state, delivered: state.settled } : state
 
 /** What a feeder may send, by the room that there is. */
-const granted = (state: State, room: Room): State => {
+const grant = (
+  state: State,
+  room: Room
+): Pick<State, "creditTo" | "windowTo" | "collectedTo" | "creditBytesTo"> => {
   // What is kept from before this session fills the queue too, unless a take is collecting it.
   const byRoom = room.collecting
     ? state.accepted + room.elements
@@ -681,7 +684,6 @@ const granted = (state: State, room: Room): State => {
     state.acknowledge === "processed" ? Math.min(byRoom, settledCount(state) + room.unsettled) : byRoom
   )
   return {
-    ...state,
     creditTo,
     windowTo: Math.max(state.windowTo, creditTo + (state.version < 3 ? 0 : room.window ?? 0)),
     collectedTo: room.collecting ? state.accepted : state.collectedTo,
@@ -691,6 +693,8 @@ const granted = (state: State, room: Room): State => {
     )
   }
 }
+
+const granted = (state: State, room: Room): State => ({ ...state, ...grant(state, room) })
 
 /** What is acknowledged as declared. */
 const acknowledged = (state: State): number => state.acknowledge === "accepted" ? state.accepted : settledCount(state)
@@ -714,7 +718,7 @@ export const isReportDue = (state: State, room: Room, now: number): boolean => {
   if (hasEnded(state) || Settled.hasNews(state.above)) return true
   const isQueueIdle = state.acknowledge === "accepted" || room.collecting || queued(state) === 0
   if (state.transit.length === 0 && isQueueIdle) return true
-  const { creditBytesTo, windowTo } = granted(state, room)
+  const { creditBytesTo, windowTo } = grant(state, room)
   const isStarved = state.received >= told.to && windowTo > told.to
   const quarter = (windowTo - state.delivered) / 4
   return isStarved || windowTo - told.to >= quarter || acknowledged(state) - told.acknowledged >= quarter ||
