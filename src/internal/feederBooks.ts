@@ -355,7 +355,11 @@ export const make = <A>(options: {
       },
       box,
       isAllOut: () => queue.heldUnsafe() + inHand + backOff.waiting() + box.pending() === 0,
-      isAllAcknowledged: () => everyFeed().every((feed) => FeedSession.leased(feed.state()) === 0),
+      isAllAcknowledged: () => {
+        for (const { feed } of remotes.values()) if (FeedSession.leased(feed.state()) > 0) return false
+        for (const feed of removed.values()) if (FeedSession.leased(feed.state()) > 0) return false
+        return true
+      },
       hasFed: () => taken > 0 || everyFeed().some((feed) => feed.state().accepted > 0),
       ledger: () =>
         Ledger.make({

@@ -66,6 +66,11 @@ export const make = <A>(options: {
   const isAllOut = () => areSourcesDone() && books.isAllOut()
   const isFinished = () => isAllOut() && books.isAllAcknowledged()
 
+  const hasFailed = (): boolean => {
+    for (const { failed } of remotes.values()) if (failed !== undefined) return true
+    return false
+  }
+
   /** Watches over a run: says when the feeding has begun, drains when all is acknowledged, and knows the end. */
   const monitor: Effect.Effect<void, FeedError> = Effect.scoped(Effect.gen(function*() {
     const changed = yield* books.watch
@@ -73,6 +78,8 @@ export const make = <A>(options: {
       yield* changed.await
       changed.closeUnsafe()
       if (books.fatal !== undefined) return yield* books.fatal
+      // Most changes are none to look at every device for.
+      if (!isAllOut() && !hasFailed()) continue
       const all = [...remotes.values()]
       const isFed = isFinished()
       if (isAllOut()) { for (const { feed } of all) feed.flushUnsafe() }
