@@ -104,6 +104,12 @@ export interface FeedQueue<in out A> {
   takeWithin(n: number, duration: Duration.Input, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /** Takes what there is now, at most n, waiting only while there is nothing. */
   takeAvailable(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  /**
+   * `takeAvailable`, and in the same step what the first offer in line has for the room that this leaves, part by part, but
+   * for its last part: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit` is
+   * told in the middle of that step, so that the same is forbidden to it as to `onTake`.
+   */
+  takeThrough(n: number, onTake: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
 
   /**
    * Closes the queue behind the offers that wait: they are admitted first, later ones fail with `QueueClosed`. With
@@ -252,7 +258,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   let isAbandoned = false // closed at once
   let isFlushing = false
 
-  const { attempt, changed, enter, offers, takers } = WaitingLines.make({
+  const { admitPart, attempt, changed, enter, offers, takers } = WaitingLines.make({
     dispatcher: store.dispatcher,
     onNeed(need) {
       store.capacity = capacity + need - 1
@@ -344,10 +350,13 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   // --- takes -----------------------------------------------------------------
 
-  /** Up to `most` that are current, and whether one that is to be alone has ended them. */
-  const nextOnes = (most: number): readonly [batch: Array<A>, isCut: boolean] => {
-    if (isCurrent === undefined && isAlone === undefined) return [takeFirst(stored, most), false]
-    const kept: Array<A> = []
+  /** Up to `most` that are current, after those that were taken `before`, and whether one that is to be alone has ended them. */
+  const nextOnes = (most: number, before: Array<A> = []): readonly [batch: Array<A>, isCut: boolean] => {
+    if (isCurrent === undefined && isAlone === undefined) {
+      const next = takeFirst(stored, most - before.length)
+      return [before.length === 0 ? next : before.concat(next), false]
+    }
+    const kept = before
     while (kept.length < most && stored.length > 0) {
       const element = MutableList.take(stored) as A
       if (isCurrent?.(element) === false) continue
@@ -361,10 +370,22 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     return [kept, false]
   }
 
-  const extract = (least: number, most: number, onTake: OnTake<A> | undefined): Arr.NonEmptyArray<A> => {
+  /** The same, and what the first offer in line has for the room that this leaves. */
+  const nextThrough = (most: number): readonly [batch: Array<A>, isCut: boolean] => {
+    let [batch, isCut] = nextOnes(most)
+    while (!isCut && batch.length < most && admitPart()) [batch, isCut] = nextOnes(most, batch)
+    return [batch, isCut]
+  }
+
+  const extract = (
+    least: number,
+    most: number,
+    onTake: OnTake<A> | undefined,
+    next: typeof nextOnes = nextOnes
+  ): Arr.NonEmptyArray<A> => {
     if (stored.length >= least) {
       onLook?.()
-      const [batch, isCut] = nextOnes(most)
+      const [batch, isCut] = next(most)
       if (Arr.isArrayNonEmpty(batch) && (isCut || batch.length >= least)) {
         onHandOut?.(batch, isCut)
         onTake?.(batch)
@@ -391,6 +412,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const takeMany = (n: number, onTake?: OnTake<A>) => taking(n, () => n, () => extract(n, n, onTake))
   const takeAvailable = (n: number, onTake?: OnTake<A>) => taking(1, one, () => extract(1, n, onTake))
+  const takeThrough = (n: number, onTake: OnTake<A>) => taking(1, one, () => extract(1, n, onTake, nextThrough))
   const takeUpTo = (n: number, onTake?: OnTake<A>) =>
     taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n, onTake))
 
@@ -462,6 +484,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     takeUpTo: (n, onTake) => counted("takeUpTo", n, () => takeUpTo(n, onTake)),
     takeWithin: (n, duration, onTake) => counted("takeWithin", n, () => takeWithin(n, duration, onTake)),
     takeAvailable: (n, onTake) => counted("takeAvailable", n, () => takeAvailable(n, onTake)),
+    takeThrough: (n, onTake) => counted("takeThrough", n, () => takeThrough(n, onTake)),
     close: (options) => options?.cancelPending === true ? Effect.sync(closeNowUnsafe) : closeInTurn,
     isClosed: Effect.sync(() => isClosed),
     size: Effect.sync(sizeUnsafe),
@@ -492,6 +515,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       return removed
     },
     flushUnsafe(flush) {
+      if (isFlushing === flush) return
       isFlushing = flush
       changed()
     },

@@ -429,6 +429,42 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), range(1, 10))
       }))
 
+    it.effect("takes through what an offer in line still has, but for its last part, and never holds more than its capacity", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        const counts: Array<number> = []
+        const sizes: Array<number> = []
+        const taken: Array<number> = []
+        const offer = yield* start(queue.offerAll(range(1, 9), (count) => {
+          counts.push(count)
+          sizes.push(queue.sizeUnsafe())
+        }))
+        const second = yield* start(queue.offerAll([10, 11]))
+        const take = (n: number) => queue.takeThrough(n, (elements) => taken.push(...elements))
+        assert.deepStrictEqual(yield* take(3), [1, 2, 3])
+        assert.deepStrictEqual(yield* take(9), range(4, 8))
+        assert.isTrue(isWaiting(second))
+        assert.deepStrictEqual([...yield* take(9), ...yield* take(9)], [9, 10, 11])
+        yield* Fiber.join(offer)
+        yield* Fiber.join(second)
+        assert.deepStrictEqual(taken, range(1, 11))
+        assert.deepStrictEqual(counts, [2, 2, 2, 2, 1])
+        assert.isAtMost(Math.max(...sizes), 2)
+      }))
+
+    it.effect("who is told of an admission may interrupt the take through that it was made for: it has told what it took", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 2 })
+        let taker: Fiber.Fiber<unknown, unknown> | undefined
+        const taken: Array<number> = []
+        yield* start(queue.offerAll(range(1, 9), () => taker?.interruptUnsafe()))
+        taker = yield* Effect.forkChild(queue.takeThrough(9, (elements) => taken.push(...elements)))
+        yield* Fiber.await(taker)
+        yield* settle
+        assert.isAbove(taken.length, 2)
+        assert.deepStrictEqual([...taken, ...queue.removeWhereUnsafe(() => true)], range(1, 9))
+      }))
+
     it.effect("who is told of an admission may interrupt the take that it was made for, and nothing is lost", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 2 })

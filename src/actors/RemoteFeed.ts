@@ -196,12 +196,13 @@ export const make = <A>(options: {
   /** Sends what is to be sent, and ends once the link is to be closed. */
   const write = (link: Link): Effect.Effect<void, DeviceLost> => {
     const turn: Effect.Effect<void, DeviceLost> = Effect.suspend(() => {
+      // Before it looks: what is to be sent meanwhile must not be missed.
+      work.closeUnsafe()
       if (!isClosing) pushGathered()
       const frame = frames.shift()
       isSending = frame !== undefined
       if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)
       if (isClosing) return Effect.void
-      work.closeUnsafe()
       free.openUnsafe()
       return Effect.flatMap(work.await, () => turn)
     })
@@ -268,7 +269,7 @@ export const make = <A>(options: {
         if (isBusy || room <= 0 || isStuck || largest <= 0 || hasNone || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
         const taken = Effect.catchTag(
-          restore(owner.queue.takeAvailable(room, gather)),
+          restore(owner.queue.takeThrough(room, gather)),
           "QueueEnded",
           () => Effect.succeed([])
         )
@@ -296,8 +297,9 @@ export const make = <A>(options: {
     if (count === likely || (count > 0 && count < gathered.length)) likely = Math.min(2 * count, 1_048_576)
     const items = gathered.slice(0, count)
     gathered = gathered.slice(count)
-    // Before that wakes who takes again.
+    // It must not take again at once what goes back.
     isStuck = count === 0
+    if (isStuck) mayFindEnd = false
     putBackGathered()
     if (count === 0) return
     elementBytes = (chunk?.byteLength ?? 1) / count

@@ -194,19 +194,25 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       shared.isLeaving && !Deferred.isDoneUnsafe(shared.abandoned) ? [...sessions.values()].filter(isAwaited) : []
 
     const closeIfFinished = () => {
-      const all = [...sessions.values()]
-      const linked = all.filter(({ state }) => state.link !== undefined)
-      queue.flushUnsafe(linked.length > 0 && linked.every(({ state }) => HostSession.isFlushed(state)))
+      let areLinked = false
+      let areFlushed = true
+      let haveEnded = true
+      for (const { state } of sessions.values()) {
+        if (state.link === undefined) continue
+        areLinked = true
+        areFlushed &&= HostSession.isFlushed(state)
+        haveEnded &&= HostSession.hasEnded(state)
+      }
+      queue.flushUnsafe(areLinked && areFlushed)
       if (!isFinishing && shared.feeders !== "forever" && ended.size >= shared.feeders) {
         isFinishing = true
         // A feeder more than was expected is told to send nothing more, and what it has sent is finished.
-        for (const { state } of linked) {
-          if (!HostSession.hasEnded(state)) shared.writers.get(state.link ?? 0)?.send({ _tag: "Leaving", byMillis: 0 })
+        for (const { state } of sessions.values()) {
+          if (state.link === undefined || HostSession.hasEnded(state)) continue
+          shared.writers.get(state.link)?.send({ _tag: "Leaving", byMillis: 0 })
         }
       }
-      if (!isFinishing && !shared.isLeaving) return
-      if (awaited().length > 0) return
-      if (linked.every(({ state }) => HostSession.hasEnded(state))) queue.closeNowUnsafe()
+      if ((isFinishing || shared.isLeaving) && haveEnded && awaited().length === 0) queue.closeNowUnsafe()
     }
 
     const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>): boolean => {

@@ -92,6 +92,8 @@ const advance = (place: Place): void => {
 export interface WaitingLines {
   readonly takers: Line
   readonly offers: Line
+  /** Admits a part of the first offer in line, if there is room for one that is not its last; gives whether it did. */
+  readonly admitPart: () => boolean
   /** To be called after every change: who is first in line and can go on is woken within a scheduler turn. */
   readonly changed: () => void
   /** Makes an attempt: `now`, when nobody is in line and it is due, else as a turn in line. */
@@ -131,6 +133,13 @@ export const make = (options: {
     if (isScheduled || !(hasToTell || canGoOn(offers) || canGoOn(takers))) return
     isScheduled = true
     dispatcher.scheduleTask(turn, 0)
+  }
+
+  const admitPart = (): boolean => {
+    const turn = offers.first?.turn
+    if (turn?.part === undefined || turn.isDue() || !turn.part.isDue()) return false
+    turn.part.run()
+    return true
   }
 
   const turn = (): void => {
@@ -227,7 +236,7 @@ export const make = (options: {
       return Effect.sync(leave) // runs on an interruption, also of one between two attempts
     })
 
-  return { takers, offers, changed, enter, attempt }
+  return { takers, offers, admitPart, changed, enter, attempt }
 }
 
 const thrownIn = ({ reasons: [reason] }: Cause.Cause<never>): unknown =>
