@@ -177,9 +177,12 @@ export const fromDuplex = (duplex: Duplex, writesOf?: (segments: Segments) => Se
     return wire
   })
 
-/** What is read at once where no body waits for more: it grows with what comes. */
-const leastRead = 4096
+/** What is read at once where no body waits for more, and where a large one is expected to follow. */
 const mostRead = 256 * 1024
+const leastRead = 4096
+
+/** Read into by all sockets: what was read is cut, and copied, before another is. An idle one keeps no buffer. */
+const staging = Buffer.allocUnsafeSlow(mostRead)
 
 /** How much of a body must be missing for it to be read into at once. */
 const directBytes = 16 * 1024
@@ -192,7 +195,6 @@ export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
   Effect.gen(function*() {
     const inbox = makeInbox(limits)
     const { cutter } = inbox
-    let staging = Buffer.allocUnsafeSlow(leastRead)
     let isDirect = false
     const buffer = (): Uint8Array => {
       const rest = cutter.rest()
@@ -207,9 +209,7 @@ export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
         cutter.filled(count)
         return inbox.came(undefined)
       }
-      const malformed = cutter.take(bytes.subarray(0, count), false)
-      if (count === staging.length && count < mostRead) staging = Buffer.allocUnsafeSlow(count * 2)
-      return inbox.came(malformed)
+      return inbox.came(cutter.take(bytes.subarray(0, count), false))
     }
     const socket = yield* Effect.acquireRelease(
       Effect.sync(() => Net.connect({ ...options, noDelay: true, onread: { buffer, callback } })),
