@@ -4,9 +4,11 @@
 import { NodeServices, NodeSink, NodeStream } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Sink, Stdio, Stream } from "effect"
+import { RemoteDevices } from "effect-feeder"
 import { FeedingLaws } from "effect-feeder/testing"
 import { type PlatformError, systemError } from "effect/PlatformError"
 import { ChildProcess } from "effect/process"
+import * as fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
 import { PassThrough } from "node:stream"
@@ -100,3 +102,46 @@ it.live("texts are counted by programs, one of which crashes", () =>
     assert.strictEqual(counted.length, 6, lines.join("\n"))
     assert.strictEqual(yield* program.exitCode, 0)
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)), 60_000)
+
+it.live("what a device cannot be linked for is said", () =>
+  Effect.gen(function*() {
+    const logged: Array<unknown> = []
+    const log = Logger.make(({ message }) => logged.push(message))
+    const devices = {
+      "/job:chatty": ChildProcess.make(process.execPath, ["-e", "console.log('hello, world'); process.stdin.resume()"]),
+      "/job:missing": ChildProcess.make("no-such-program"),
+      "/job:ended": ChildProcess.make(process.execPath, ["-e", "process.exit(3)"]),
+      "/job:cut": ChildProcess.make(process.execPath, ["-e", "process.exit(255)"])
+    }
+    const open = (device: string) =>
+      Effect.scoped(Effect.gen(function*() {
+        const remote = yield* RemoteDevices.RemoteDevices
+        const link = yield* remote.open(device, FeedingLaws.feeds[0].info)
+        return yield* link.receive
+      })).pipe(
+        Effect.flip,
+        Effect.map((error) => `${error._tag === "DeviceLost" ? error.fate : error._tag}: ${error.message}`)
+      )
+    yield* Effect.gen(function*() {
+      assert.match(yield* open("/job:chatty"), /^gone: .*it ended with exit code 0/)
+      assert.match(logged.flat().join(" "), /no message came; does something print to a standard output\?/)
+      assert.match(yield* open("/job:missing"), /^unknown: .*no-such-program/)
+      assert.match(yield* open("/job:ended"), /^gone: .*it ended with exit code 3/)
+      assert.match(yield* open("/job:cut"), /^unknown: .*it ended with exit code 255/)
+      assert.match(yield* open("/job:other"), /^FeedRefused: .*it has no command; known are \/job:chatty, /)
+    }).pipe(
+      Effect.provide(Layer.provide(StdioDevices.layer(devices), [NodeServices.layer, Logger.layer([log])]))
+    )
+  }), 30_000)
+
+it("the Layer is the one in the guide, and imports what the package exports", () => {
+  const root = Path.join(import.meta.dirname, "../..")
+  const guide = fs.readFileSync(Path.join(root, "docs/own-layer.md"), "utf8")
+  const [, printed] = /^```ts file=StdioDevices.ts\n([\s\S]*?)^```$/m.exec(guide) ?? []
+  assert.strictEqual(printed, fs.readFileSync(Path.join(root, "examples/own-layer/StdioDevices.ts"), "utf8"))
+  for (const file of ["StdioDevices.ts", "pipes.ts"]) {
+    const text = fs.readFileSync(Path.join(root, "examples/own-layer", file), "utf8")
+    const imported = [...text.matchAll(/from "([^"]+)"/g)].map(([, name]) => name)
+    assert.deepStrictEqual(imported.filter((name) => !/^(effect|effect-feeder)(\/\w+)?$|^\.\/\w+\.ts$/.test(name!)), [])
+  }
+})
