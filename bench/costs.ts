@@ -3,10 +3,11 @@
 /** The figures of a row: medians of ours and of the peer's, and the ratio, as they are printed. */
 interface Figures {
   readonly ours: string
+  readonly peer: string
   readonly ratio: string
 }
 
-const none: Figures = { ours: "—", ratio: "—" }
+const none: Figures = { ours: "—", peer: "—", ratio: "—" }
 
 /** Without what stands in brackets: the spread. */
 const median = (cell: string | undefined): string => cell?.replace(/\(.*\)/, "").trim() ?? "—"
@@ -14,8 +15,10 @@ const median = (cell: string | undefined): string => cell?.replace(/\(.*\)/, "")
 /** The figures of a row of the document, if it was measured. */
 const figuresOf = (readme: string, row: string | undefined): Figures => {
   const line = row === undefined ? undefined : readme.split("\n").find((line) => line.startsWith(`| ${row} `))
-  const [, , , ours, , , ratio] = line?.split("|") ?? []
-  return ratio === undefined || ratio.trim() === "" ? none : { ours: median(ours), ratio: median(ratio) }
+  const [, , , ours, , peer, ratio] = line?.split("|") ?? []
+  return ratio === undefined || ratio.trim() === ""
+    ? none
+    : { ours: median(ours), peer: median(peer), ratio: median(ratio) }
 }
 
 /** The Layers, and the rows that measure them: against their bare transports, and against TCP. */
@@ -44,7 +47,7 @@ export const costsOf = (readme: string): string => {
       row === undefined ? `${group}-${payload}` : `${group}-${payload}-${row}`
     )
     const [small, tensor] = rows.map((row) => figuresOf(readme, row)) as [Figures, Figures]
-    const ratio = `${small.ratio}, ${tensor.ratio}`
+    const ratio = [small, tensor].map(({ peer, ratio }) => `${ratio} to ${peer}`).join(", ")
     const isToTcp = group === "layers"
     return [
       layer,

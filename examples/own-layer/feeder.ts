@@ -18,7 +18,9 @@ const flags = process.argv.slice(2).filter((argument) => argument.startsWith("--
 const consumer = [...process.execArgv, fileURLToPath(new URL("consumer.ts", import.meta.url)), ...flags]
 const commands = hosts.length === 0
   ? [0, 1].map(() => ChildProcess.make(process.execPath, consumer))
-  : hosts.map((host) => ChildProcess.make("ssh", [host, "node", "feeding/consumer.ts", ...flags]))
+  : hosts.map((host) =>
+    ChildProcess.make("ssh", ["-o", "BatchMode=yes", host, "node", "feeding/consumer.ts", ...flags])
+  )
 
 const devices = DeviceSpec.replicas("consumer", commands.length)
 
