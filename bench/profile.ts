@@ -1,29 +1,44 @@
 /**
- * Prints where the time of a feeder's process, and of its consumer's, goes while it feeds over sockets:
- * `npx -c 'node --conditions=effect-feeder:source --expose-gc bench/profile.ts'`.
+ * Prints where the time of a feeder's process, and of its consumer's, goes while it feeds over sockets, as tables:
+ * `npx -c 'node --conditions=effect-feeder:source --expose-gc bench/profile.ts tcp-small devices'`. Without names it
+ * profiles all of them.
  */
 /* oxlint-disable no-await-in-loop -- measurements stand in line */
-import { type Name, payloads } from "./payloads.ts"
 import { type Profile, profiled } from "./profiler.ts"
 import { remote } from "./remote.ts"
 
+const processed = { way: "feeder-chunks", acknowledged: "processed" } as const
+
+/** What is profiled, and with how many elements. */
+const cases = {
+  "tcp-small": [1_024_000, { ...processed, payload: "small", batch: 2048, window: 16384 }],
+  "tcp-tensor": [128_000, { ...processed, payload: "tensor", batch: 64, window: 1024 }],
+  "tcp-image": [4000, { ...processed, payload: "image", batch: 8, window: 64 }],
+  "tcp-capacity": [128_000, { ...processed, payload: "small", batch: 10, window: 10 }],
+  devices: [409_600, { ...processed, payload: "small", batch: 64, window: 1024, devices: 100 }],
+  latency: [10_000, { ...processed, way: "feeder-ping", payload: "small", batch: 1, window: 1 }]
+} as const
+
+const isCase = (name: string): name is keyof typeof cases => Object.hasOwn(cases, name)
+
+const names = process.argv.slice(2)
+const unknown = names.filter((name) => !isCase(name))
+if (unknown.length > 0) throw new Error(`there is no ${unknown.join(", ")}; there are ${Object.keys(cases).join(", ")}`)
+
+const part = (name: string, percent: number) => `| ${name} | ${percent.toFixed(1)} |`
+
 const print = (title: string, { files, functions, idle }: Profile): void => {
-  console.log(`\n## ${title}: idle ${idle.toFixed(0)} % of the time; self time in % of the rest\n`)
-  for (const { name, percent } of functions.slice(0, 20)) console.log(`${percent.toFixed(1).padStart(5)}  ${name}`)
-  console.log("")
-  for (const { name, percent } of files.slice(0, 12)) console.log(`${percent.toFixed(1).padStart(5)}  ${name}`)
+  console.log(`\n### ${title}: idle ${idle.toFixed(0)} % of the time\n`)
+  console.log("| function, self time | % of the rest |\n| --- | --- |")
+  for (const { name, percent } of functions.slice(0, 20)) console.log(part(name, percent))
+  console.log("\n| file | % of the rest |\n| --- | --- |")
+  for (const { name, percent } of files.slice(0, 12)) console.log(part(name, percent))
 }
 
-const profile = async (payload: Name, at: { readonly batch: number; readonly window: number }, n: number) => {
+for (const name of names.length > 0 ? names.filter(isCase) : Object.keys(cases).filter(isCase)) {
+  const [n, at] = cases[name]
   const profiles: Array<Profile> = []
-  const one = remote({
-    name: "Feeder",
-    way: "feeder-chunks",
-    payload,
-    acknowledged: "processed",
-    ...at,
-    onProfile: (profile) => profiles.push(profile)
-  })
+  const one = remote({ name, ...at, onProfile: (profile) => profiles.push(profile) })
   for (const isWarm of [false, true]) {
     await one.before?.(n)
     const [, profile] = await profiled(async () => {
@@ -31,12 +46,8 @@ const profile = async (payload: Name, at: { readonly batch: number; readonly win
     })
     await one.after?.()
     if (!isWarm) continue
-    const title = `${payloads[payload].title}, batch ${at.batch}, capacity ${at.window}, processed`
-    print(`feeder, ${title}`, profile)
-    print(`consumer, ${title}`, profiles.at(-1)!)
+    print(`${name}, feeder`, profile)
+    print(`${name}, consumer`, profiles.at(-1)!)
   }
   await one.end?.()
 }
-
-await profile("small", { batch: 1024, window: 8192 }, 1_024_000)
-await profile("tensor", { batch: 64, window: 1024 }, 128_000)

@@ -149,7 +149,9 @@ export interface FeedQueue<in out A> {
   sizeUnsafe(): number
   /** Everything the queue answers for: `size` and what a waiting take collects. */
   heldUnsafe(): number
-  /** Whether all that is stored is being collected by a take that waits for more. */
+  /** Whether takes wait. */
+  areTakesWaitingUnsafe(): boolean
+  /** Whether all that is stored is being collected by a take of several that waits for more. */
   isCollectingUnsafe(): boolean
 }
 
@@ -497,7 +499,11 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     isClosedUnsafe: () => isClosed,
     sizeUnsafe,
     heldUnsafe: () => stored.length,
-    isCollectingUnsafe: () => (takers.first?.turn.need ?? 0) > stored.length
+    areTakesWaitingUnsafe: () => takers.first !== undefined,
+    isCollectingUnsafe: () => {
+      const need = takers.first?.turn.need ?? 1
+      return need > 1 && need > stored.length
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 /** A feeder that is given one element after the other, each when the former is acknowledged. */
-import { type Cause, Effect, Fiber, Queue, Stream } from "effect"
+import { Effect, Exit, Fiber, Scope } from "effect"
+import type { Feeder } from "effect-feeder"
 import type { Way } from "../ways.ts"
 import { attach, chunks, devicesAt } from "./sockets.ts"
 
@@ -11,24 +12,26 @@ export const ping: Way = {
     const gate = Promise.withResolvers<void>()
     const latencies: Array<number> = []
     const fiber = Effect.runFork(Effect.scoped(Effect.gen(function*() {
-      const elements = yield* Queue.bounded<unknown, Cause.Done>(1)
-      const { feeder, running } = yield* attach(
+      const scope = yield* Scope.fork(yield* Effect.scope)
+      let producer: Feeder.Producer<unknown> | undefined
+      const { running } = yield* attach(
         run,
         devicesAt(address),
         1,
-        (feeder) => feeder.set(Queue.take(elements))
+        (feeder) =>
+          Effect.map(Scope.provide(feeder.producer, scope), (opened) => {
+            producer = opened
+            return feeder
+          })
       )
-      const changes = yield* Stream.toPull(feeder.changes)
       attached.resolve()
       yield* Effect.promise(() => gate.promise)
       for (let i = 0; i < n; i++) {
         const start = performance.now()
-        yield* Queue.offer(elements, payload.pool[i % payload.pool.length])
-        let delivered = 0
-        while (delivered <= i) delivered = (yield* changes).at(-1)!.ledger.delivered
+        yield* producer!.push(payload.pool[i % payload.pool.length])
         latencies.push(performance.now() - start)
       }
-      yield* Queue.end(elements)
+      yield* Scope.close(scope, Exit.void)
       yield* Fiber.join(running)
     })))
     await attached.promise

@@ -33,6 +33,8 @@ import type { Devices, ElementSource, Options, Status } from "../internal/feeder
 import { FeedError, IdsNotStable } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
 import * as Overflow from "../internal/overflow.ts"
+import type { Producer } from "../internal/producers.ts"
+import * as Producers from "../internal/producers.ts"
 import { randomId } from "../internal/randomId.ts"
 import { received } from "../internal/received.ts"
 import * as Resuming from "../internal/resuming.ts"
@@ -57,6 +59,8 @@ export {
   NotResumable,
   NotRunnable
 } from "../internal/feedError.ts"
+export { Undelivered } from "../internal/producers.ts"
+export type { Producer } from "../internal/producers.ts"
 export type { CheckpointStatus } from "../internal/resuming.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"
@@ -93,6 +97,34 @@ export interface Feeder<in out S extends ElementSchema, in out E = never> {
     source: Src,
     options?: { readonly concurrency?: number | undefined }
   ) => Effect.Effect<Feeder<S, E | SourceError<Src>>, FeedError, SourceServices<Src>>
+
+  /**
+   * Something to give elements to one by one, from wherever they come, such as a handler of requests. As long as its scope
+   * is open the feed does not end. It may be opened while the feeder runs, and there may be many. Fails where a source that
+   * is not resumable could not be added.
+   *
+   * **Example** (Waiting for what becomes of an element)
+   *
+   * ```ts import.meta.vitest
+   * import { Effect, Schema } from "effect"
+   * import { Feed, Feeder, MemoryDevices } from "effect-feeder"
+   *
+   * const Mails = Feed.make("mails", { element: Schema.String, capacity: 8, acknowledge: "processed" })
+   * const sent: Array<string> = []
+   * const program = Effect.scoped(Effect.gen(function*() {
+   *   yield* Effect.forkChild(Mails.forEach((mail) => Effect.sync(() => sent.push(mail))))
+   *   const feeder = yield* Feeder.make(Mails)
+   *   yield* feeder.addRemoteDevice("/job:consumer/replica:0")
+   *   yield* Effect.forkChild(feeder.run)
+   *   const producer = yield* feeder.producer
+   *   yield* producer.push("hello")
+   *   return sent.slice()
+   * })).pipe(Effect.provide(MemoryDevices.layer({ feeds: [Mails] })))
+   *
+   * await Effect.runPromise(program) // => ["hello"]
+   * ```
+   */
+  readonly producer: Effect.Effect<Producer<S["Type"]>, FeedError, Scope.Scope>
 
   /** Adds a device to feed. It may be added while the feeder runs. */
   readonly addRemoteDevice: (device: DeviceSpec.Input) => Effect.Effect<void, FeedError, RemoteDevices>
@@ -351,6 +383,16 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         ? resuming.add(source)
         : add(source, read.element, concurrency, read.elements)
 
+    const producers = Producers.make<A>({
+      feed: feed.name,
+      feeder: id,
+      books,
+      runners,
+      read,
+      admit,
+      join: runs.join
+    })
+
     const putBack = (slots: ReadonlyArray<Slot<A>>) =>
       Effect.sync(() => {
         books.owner.putBackUnsafe(slots)
@@ -376,7 +418,10 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       runs.stop.pipe(
         Effect.andThen(runs.close),
         Effect.andThen(resuming.finish),
-        Effect.andThen(Effect.sync(() => queue.closeNowUnsafe()))
+        Effect.andThen(Effect.sync(() => {
+          queue.closeNowUnsafe()
+          producers.closeUnsafe()
+        }))
       )
     )
 
@@ -391,6 +436,9 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
         source: Src,
         o?: { readonly concurrency?: number | undefined }
       ) => Effect.as(add(source, read.batch, o?.concurrency ?? 1), feeder),
+      producer: Effect.suspend(() =>
+        areIdsPositions ? Effect.fail(books.error(new IdsNotStable({ source: "a producer" }))) : producers.open
+      ),
       addRemoteDevice: devices.add,
       addRemoteDevices: devices.addAll,
       addRemoteReplicas: devices.addReplicas,

@@ -83,6 +83,9 @@ export type Tolerator = Restarts.Tolerator
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
 
+/** Most elements of a frame while other devices wait for elements: each is served often, so that all get as much. */
+const fairShare = 256
+
 /** The first of some items, as many as may be sent in one frame. */
 interface Fitting<A> {
   readonly count: number
@@ -258,9 +261,11 @@ export const make = <A>(options: {
         mayFindEnd = !isStuck
         const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        const room = Math.min(elements, likely, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gathered.length
+        const most = owner.queue.areTakesWaitingUnsafe() ? Math.min(likely, fairShare) : likely
+        const room = Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gathered.length
         const isBusy = isSending || frames.length > 0
-        if (isBusy || room <= 0 || isStuck || largest <= 0 || !owner.canFeed()) return untilChanged
+        const hasNone = owner.queue.isClosedUnsafe() && owner.queue.heldUnsafe() === 0
+        if (isBusy || room <= 0 || isStuck || largest <= 0 || hasNone || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
         const taken = Effect.catchTag(
           restore(owner.queue.takeAvailable(room, gather)),
@@ -273,6 +278,8 @@ export const make = <A>(options: {
           // What came when the link had become busy meanwhile is its own, behind what it is taking; and what may not fit
           // is tried before others take its room in the queue.
           if (isSending || elementBytes === undefined || bytes < elementBytes) pushGathered()
+          // An idle link need not wait for company.
+          else if (FeedSession.leased(state) === 0) work.openUnsafe()
           else sendSoon()
           return turn
         })
@@ -289,9 +296,10 @@ export const make = <A>(options: {
     if (count === likely || (count > 0 && count < gathered.length)) likely = Math.min(2 * count, 1_048_576)
     const items = gathered.slice(0, count)
     gathered = gathered.slice(count)
-    putBackGathered()
+    // Before that wakes who takes again.
     isStuck = count === 0
-    if (isStuck) return
+    putBackGathered()
+    if (count === 0) return
     elementBytes = (chunk?.byteLength ?? 1) / count
     owner.pushedUnsafe(items)
     window.sent(state.sent + count, owner.now())

@@ -18,14 +18,11 @@ import * as Semaphore from "effect/Semaphore"
 import type { BatchCodec, ElementInvalid } from "../BatchCodec.ts"
 import type { DeadLetter, DeadLetters, FeedEnded, Reason } from "../DeadLetters.ts"
 import { DeadLettersFailed, DeadLettersFull, LetterUnreadable, Stored } from "../DeadLetters.ts"
-import type { Item } from "./outstanding.ts"
+import type { Ended, Item } from "./outstanding.ts"
 
-/** An element that is to become a letter. `attempts`: how often it was given. */
-export interface Burial<A> {
+/** An element that is to become a letter. */
+export interface Burial<A> extends Ended {
   readonly item: Item<A>
-  readonly reason: Reason
-  readonly attempts: number
-  readonly causes: ReadonlyArray<string>
   readonly device: string | undefined
 }
 

@@ -100,6 +100,8 @@ export interface Books<A> {
   readonly dead: () => ReadonlyArray<Dead>
   /** Resumes fibers, which run at once: only to be called when the books are in order. */
   readonly changedUnsafe: () => void
+  /** Does something when the books are in order. */
+  readonly afterUnsafe: (task: () => void) => void
   /** The same within a turn of the scheduler, once for all that changes until then. */
   readonly changedSoonUnsafe: () => void
   /** A latch that opens at every change, while the scope is open. It is open at first. */
@@ -141,6 +143,7 @@ export const make = <A>(options: {
     const ordinals = options.ordinals ? Account.settledOrdinals() : undefined
     /** Elements came back, and the remote feeds do not know yet. */
     let hasReturned = false
+    let afterwards: Array<() => void> = []
     const lastDead: Array<Dead> = []
     /** So many may wait for their time, or for the store of the dead letters; beyond that no more are fed. */
     const mostWaiting = Math.max(1024, options.capacity * 4)
@@ -157,6 +160,10 @@ export const make = <A>(options: {
         for (const { feed } of remotes.values()) feed.wakeUnsafe()
       }
       box.wakeUnsafe()
+      // One may add others.
+      const due = afterwards
+      afterwards = []
+      for (const task of due) task()
       changes.tellUnsafe()
     }
 
@@ -196,7 +203,8 @@ export const make = <A>(options: {
       }
     }
 
-    const buried = ({ attempts, causes, device, item, reason }: Burial<A>) => {
+    const buried = (burial: Burial<A>) => {
+      const { attempts, causes, device, item, reason } = burial
       const isDrop = isDropped(reason)
       if (isDrop) dropped++
       else dead++
@@ -204,7 +212,7 @@ export const make = <A>(options: {
       lastDead.push({ device, ordinal: item.ordinal, reason, attempts, cause: causes.at(-1) ?? "" })
       if (lastDead.length > 100) lastDead.shift()
       // One that was a letter before is one again: it is not settled.
-      if (item.origin?.letter === undefined) item.origin?.settledUnsafe()
+      if (item.origin?.letter === undefined) item.origin?.settledUnsafe(burial)
       hasReturned = true
       changedUnsafe()
     }
@@ -347,7 +355,11 @@ export const make = <A>(options: {
       },
       box,
       isAllOut: () => queue.heldUnsafe() + inHand + backOff.waiting() + box.pending() === 0,
-      isAllAcknowledged: () => everyFeed().every((feed) => FeedSession.leased(feed.state()) === 0),
+      isAllAcknowledged: () => {
+        for (const { feed } of remotes.values()) if (FeedSession.leased(feed.state()) > 0) return false
+        for (const feed of removed.values()) if (FeedSession.leased(feed.state()) > 0) return false
+        return true
+      },
       hasFed: () => taken > 0 || everyFeed().some((feed) => feed.state().accepted > 0),
       ledger: () =>
         Ledger.make({
@@ -362,6 +374,9 @@ export const make = <A>(options: {
       devices: () => [...remotes].map(([device, { feed }]) => Account.deviceStatus(device, feed)),
       dead: () => [...lastDead],
       changedUnsafe,
+      afterUnsafe: (task) => {
+        afterwards.push(task)
+      },
       changedSoonUnsafe: () => {
         if (isChanging) return
         isChanging = true

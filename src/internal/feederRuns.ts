@@ -27,6 +27,8 @@ export interface Runs {
   readonly drain: (within: Duration.Input) => Effect.Effect<Drain.Drained>
   /** Waits until a run has fed anything, or the feed has ended; fails with the run. */
   readonly feeding: Effect.Effect<void, unknown>
+  /** Runs a source that was added meanwhile, if a run goes on; else the next one does. */
+  readonly join: (runner: QueueRunner.QueueRunner<unknown>) => Effect.Effect<void>
   /** No run comes any more: interrupts who waits for the feeding. */
   readonly close: Effect.Effect<void>
 }
@@ -52,6 +54,8 @@ export const make = <A>(options: {
   let isClaimed = false
   let claims = 0
   let isStopAsked = false
+  /** The run that goes on has started its sources. */
+  let areStarted = false
   /** How the feeding ended, or this run if it failed. */
   let over = Deferred.makeUnsafe<void, unknown>()
 
@@ -62,6 +66,11 @@ export const make = <A>(options: {
   const isAllOut = () => areSourcesDone() && books.isAllOut()
   const isFinished = () => isAllOut() && books.isAllAcknowledged()
 
+  const hasFailed = (): boolean => {
+    for (const { failed } of remotes.values()) if (failed !== undefined) return true
+    return false
+  }
+
   /** Watches over a run: says when the feeding has begun, drains when all is acknowledged, and knows the end. */
   const monitor: Effect.Effect<void, FeedError> = Effect.scoped(Effect.gen(function*() {
     const changed = yield* books.watch
@@ -69,6 +78,8 @@ export const make = <A>(options: {
       yield* changed.await
       changed.closeUnsafe()
       if (books.fatal !== undefined) return yield* books.fatal
+      // Most changes are none to look at every device for.
+      if (!isAllOut() && !hasFailed()) continue
       const all = [...remotes.values()]
       const isFed = isFinished()
       if (isAllOut()) { for (const { feed } of all) feed.flushUnsafe() }
@@ -89,6 +100,26 @@ export const make = <A>(options: {
     }
   }))
 
+  // The last source that ends closes the queue.
+  const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
+
+  /** Runs a source under a coordinator. */
+  const start = (outer: Coordinator.Coordinator<unknown>, runner: QueueRunner.QueueRunner<unknown>) => {
+    const source = runner.run.pipe(
+      Effect.catchIf(isInvalid, (invalid) => Effect.fail(error(invalid))),
+      Effect.andThen(closeIfDone),
+      Effect.andThen(Effect.sync(changedUnsafe))
+    )
+    return outer.fork(
+      runner.name,
+      Effect.withFiber((fiber) => {
+        if (books.isDraining) return Effect.void // since before it began
+        books.run?.runners.push(fiber)
+        return source
+      })
+    )
+  }
+
   const runOnce: Effect.Effect<Ledger.Ledger, unknown> = Effect.scoped(Effect.gen(function*() {
     const outer = yield* Coordinator.make<unknown>({ name: `feeder ${feeder}`, gracePeriod })
     const links = yield* outer.child<unknown>({ name: `links of feeder ${feeder}`, gracePeriod })
@@ -102,29 +133,15 @@ export const make = <A>(options: {
       () =>
         Effect.sync(() => {
           books.run = undefined
+          areStarted = false
           changedUnsafe()
         })
     )
     yield* outer.fork("monitor", monitor)
     if (isStopAsked) yield* outer.requestStop()
     yield* devices.start
-    // The last source that ends closes the queue.
-    const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
-    for (const runner of runners) {
-      const source = runner.run.pipe(
-        Effect.catchIf(isInvalid, (invalid) => Effect.fail(error(invalid))),
-        Effect.andThen(closeIfDone),
-        Effect.andThen(Effect.sync(changedUnsafe))
-      )
-      yield* outer.fork(
-        runner.name,
-        Effect.withFiber((fiber) => {
-          if (books.isDraining) return Effect.void // since before it began
-          books.run?.runners.push(fiber)
-          return source
-        })
-      )
-    }
+    areStarted = true
+    for (const runner of runners) yield* start(outer, runner)
     yield* closeIfDone
     yield* outer.join({ gracePeriod })
     yield* links.join({ gracePeriod })
@@ -173,6 +190,10 @@ export const make = <A>(options: {
         return Drain.drain({ books, within, isFinished, isOver: () => !isClaimed || claims !== claim })
       }),
     feeding: Effect.suspend(() => books.hasFed() ? Effect.void : Effect.raceFirst(Deferred.await(over), fed)),
+    join: (runner) =>
+      Effect.suspend(() =>
+        books.run === undefined || !areStarted ? Effect.void : Effect.asVoid(start(books.run.outer, runner))
+      ),
     close: Effect.suspend(() => Deferred.interrupt(over))
   }
 }

@@ -39,9 +39,11 @@ export const make = (link: HostLink): Effect.Effect<LinkWriter> =>
       let isAsked = false
       let isClosing = false
       let isScheduled = false
+      /** Frames that are noted meanwhile are seen in this turn. */
+      let isLooking = false
       const work = () => {
         idle.closeUnsafe()
-        if (isScheduled) return
+        if (isScheduled || isLooking) return
         isScheduled = true
         dispatcher.scheduleTask(() => {
           isScheduled = false
@@ -72,7 +74,10 @@ export const make = (link: HostLink): Effect.Effect<LinkWriter> =>
             if (frames.length === 0 && isDue) {
               const asked = isAsked
               isDue = isAsked = false
+              isLooking = true
               source.report(asked)
+              isLooking = false
+              if (isDue || isClosing) work()
             }
             const frame = frames.shift()
             if (frame !== undefined) return Effect.flatMap(link.send(frame), () => turn)

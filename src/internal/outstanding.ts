@@ -3,18 +3,32 @@
  * `FeedSession` makes its steps of.
  */
 import type { BatchCodec, Chunk } from "../BatchCodec.ts"
+import type { Reason } from "../DeadLetters.ts"
 import type { Progress, Result, Run } from "../RemoteDevices.ts"
 
 /**
- * Who is told when an element is acknowledged, or is a dead letter that is kept: it will not come again.
+ * Who is told when an element is acknowledged, or is a dead letter that is kept, which it is then told of: it will not come
+ * again. In the middle of a step, in which no fiber may be resumed.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Origin {
-  readonly settledUnsafe: () => void
+  readonly settledUnsafe: (letter?: Ended) => void
   /** The dead letter it was, by its key. */
   readonly letter?: string | undefined
+}
+
+/**
+ * How an element became a dead letter: why, how often it was given, and why it came back each time.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Ended {
+  readonly reason: Reason
+  readonly attempts: number
+  readonly causes: ReadonlyArray<string>
 }
 
 /**
