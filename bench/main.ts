@@ -1,6 +1,6 @@
 /**
  * Runs the benchmarks: `npm run bench`, `npm run bench -- --only tcp-small`, `--json` for a line of JSON for each row,
- * `--write` for the tables and plots of `README.md`.
+ * `--write` for the tables and plots of `README.md`, and the table of `docs/choosing.md`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, FileSystem, Option, Schema } from "effect"
@@ -8,6 +8,7 @@ import { Command, Flag } from "effect/cli"
 import { fork } from "node:child_process"
 import * as os from "node:os"
 import * as path from "node:path"
+import { costsOf } from "./costs.ts"
 import { groups } from "./groups/index.ts"
 import type { Options } from "./harness.ts"
 import type { GroupReply, GroupRequest } from "./messages.ts"
@@ -106,7 +107,10 @@ const write = Effect.fnUntraced(function*({ group }: Selection, { bars, rows }: 
     tableOf(rows)
   ]
   const text = between(document, group.name, lines.join("\n\n"))
-  yield* fs.writeFileString(file, between(text, "machine", machine()))
+  const written = between(text, "machine", machine())
+  yield* fs.writeFileString(file, written)
+  const choosing = path.join(import.meta.dirname, "../docs/choosing.md")
+  yield* fs.writeFileString(choosing, between(yield* fs.readFileString(choosing), "costs", costsOf(written)))
   if (bars.length > 0) {
     yield* fs.makeDirectory(path.join(import.meta.dirname, "plots"), { recursive: true })
     yield* fs.writeFileString(path.join(import.meta.dirname, plot), plotOf(group.title, group.unit, bars))

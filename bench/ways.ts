@@ -49,6 +49,8 @@ export interface Way {
 /** The ways, loaded where they are used. */
 export const ways = {
   "feeder-chunks": () => import("./ours/sockets.ts").then(({ chunks }) => chunks),
+  "feeder-unix": () => import("./ours/sockets.ts").then(({ unix }) => unix),
+  "feeder-ws": () => import("./ours/sockets.ts").then(({ ws }) => ws),
   "feeder-stacked": () => import("./ours/sockets.ts").then(({ stacked }) => stacked),
   "feeder-iterable": () => import("./ours/sockets.ts").then(({ iterable }) => iterable),
   "feeder-effect": () => import("./ours/sockets.ts").then(({ effect }) => effect),

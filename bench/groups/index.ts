@@ -5,6 +5,7 @@ import { groups as codec } from "./codec.ts"
 import { groups as delay } from "./delay.ts"
 import { groups as devices } from "./devices.ts"
 import { groups as latency } from "./latency.ts"
+import { groups as layers } from "./layers.ts"
 import { groups as local } from "./local.ts"
 import { groups as overhead } from "./overhead.ts"
 import { groups as tcp } from "./tcp.ts"
@@ -15,6 +16,7 @@ export const groups: ReadonlyArray<Group> = [
   ...codec,
   ...worker,
   ...tcp,
+  ...layers,
   ...delay,
   ...latency,
   ...devices,

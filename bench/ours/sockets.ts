@@ -2,6 +2,9 @@
 import { Array as Arr, Cause, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
 import { DeviceSpec, Feeder, type RemoteDevices } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+import { randomUUID } from "node:crypto"
+import * as os from "node:os"
+import * as path from "node:path"
 import { expect } from "../harness.ts"
 import { type AnyFeed, batches, feedOf, repeated, some } from "../payloads.ts"
 import { freePort } from "../ports.ts"
@@ -12,36 +15,44 @@ type Made = Effect.Effect<Feeder.Feeder<AnyFeed["element"]>, Feeder.FeedError>
 
 type SetSource = (feeder: Feeder.Feeder<AnyFeed["element"]>, run: Run, gate: Effect.Effect<void>) => Made
 
-/** Hosts the feed at as many ports as there are devices, in one process. */
-const consume: Way["consume"] = async ({ batch, devices, n, payload, window }, ready, done) => {
-  const feed = feedOf(payload, window)
-  const listening: Array<string> = []
-  let elements = 0
-  let digest = 0
-  const host = Effect.gen(function*() {
-    const port = yield* Effect.promise(freePort)
-    const consumed = Effect.sync(() => {
-      listening.push(`tcp://127.0.0.1:${port}`)
-      if (listening.length === devices) ready(listening.join(" "))
-    }).pipe(
-      Effect.andThen(feed.forEachBatch(batch, (values, { size }) =>
-        Effect.sync(() => {
-          elements += size
-          digest += payload.digestBatch(values)
-          if (elements === n) done({ elements, digest })
-        }))),
-      Effect.provide(SocketDevices.layerHost({ feeds: [feed], port }))
-    )
-    yield* consumed
-  })
-  await Effect.runPromise(
-    Effect.all(Array.from({ length: devices }, () => host), { concurrency: "unbounded", discard: true }).pipe(
-      // That they are for this machine only goes without saying.
-      Effect.provide(Logger.layer([]))
-    )
-  )
-  if (elements !== n) done({ elements, digest })
+/** The address of a host that nobody has yet. */
+const addresses = {
+  tcp: async () => `tcp://127.0.0.1:${await freePort()}`,
+  ws: async () => `ws://127.0.0.1:${await freePort()}`,
+  unix: async () => `unix://${path.join(os.tmpdir(), `effect-feeder-bench-${process.pid}-${randomUUID()}.sock`)}`
 }
+
+/** Hosts the feed at as many addresses as there are devices, in one process. */
+const consumeAt =
+  (scheme: keyof typeof addresses): Way["consume"] => async ({ batch, devices, n, payload, window }, ready, done) => {
+    const feed = feedOf(payload, window)
+    const listening: Array<string> = []
+    let elements = 0
+    let digest = 0
+    const host = Effect.gen(function*() {
+      const url = yield* Effect.promise(addresses[scheme])
+      const consumed = Effect.sync(() => {
+        listening.push(url)
+        if (listening.length === devices) ready(listening.join(" "))
+      }).pipe(
+        Effect.andThen(feed.forEachBatch(batch, (values, { size }) =>
+          Effect.sync(() => {
+            elements += size
+            digest += payload.digestBatch(values)
+            if (elements === n) done({ elements, digest })
+          }))),
+        Effect.provide(SocketDevices.layerHost({ feeds: [feed], url }))
+      )
+      yield* consumed
+    })
+    await Effect.runPromise(
+      Effect.all(Array.from({ length: devices }, () => host), { concurrency: "unbounded", discard: true }).pipe(
+        // That they are for this machine only goes without saying.
+        Effect.provide(Logger.layer([]))
+      )
+    )
+    if (elements !== n) done({ elements, digest })
+  }
 
 /** Whether the feeder is at all of its devices. */
 export const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
@@ -106,7 +117,10 @@ async (run, address) => {
   }
 }
 
-const way = (setSource: SetSource): Way => ({ consume, connect: connectTo(devicesAt, setSource) })
+const way = (setSource: SetSource, scheme: keyof typeof addresses = "tcp"): Way => ({
+  consume: consumeAt(scheme),
+  connect: connectTo(devicesAt, setSource)
+})
 
 /** A Stream of the chunks that an iterator gives, from when the gate is open. */
 const gated = <A>(chunks: Iterator<ReadonlyArray<A>, void>, gate: Effect.Effect<void>): Stream.Stream<A> =>
@@ -123,6 +137,10 @@ export const setChunks: SetSource = (feeder, { batch, n, payload }, gate) =>
   feeder.set(gated(batches(payload.pool, n, batch), gate))
 
 export const chunks = way(setChunks)
+
+/** The same over a Unix socket, and over a WebSocket. */
+export const unix = way(setChunks, "unix")
+export const ws = way(setChunks, "ws")
 
 /** Batches that are stacked already. */
 export const stacked = way((feeder, { batch, n, payload }, gate) => {

@@ -65,11 +65,11 @@ export class Unprotected extends Schema.Error<Unprotected>(`${TypeId}/Unprotecte
  */
 export class PackageMissing extends Schema.Error<PackageMissing>(`${TypeId}/PackageMissing`)({
   _tag: Schema.tag("PackageMissing"),
-  name: Schema.String,
+  package: Schema.String,
   why: Schema.String,
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `${this.why} needs the package "${this.name}", which is not installed; run \`npm install ${this.name}\``
+    return `${this.why} needs the package "${this.package}", which is not installed; run \`npm install ${this.package}\``
   }
 }

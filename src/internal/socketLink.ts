@@ -8,7 +8,7 @@ import type { DeviceLost } from "../RemoteDevices.ts"
 import type { Limits } from "./frameCutter.ts"
 import type { RawFrame } from "./frames.ts"
 import { MalformedFrame } from "./frames.ts"
-import type { Open, Segments } from "./socketWire.ts"
+import type { Open, Segments, Wire } from "./socketWire.ts"
 
 /** A link of frames: `F` are those received. */
 export interface Connection<F> {
@@ -27,28 +27,36 @@ export const rootOf = (cause: unknown): unknown => {
   return root
 }
 
-/** Opens a wire as a link of frames. Bytes that are not a frame are told to the peer, if it can be, and end it. */
-export const connect = <F>(options: {
-  readonly open: Open
+/** What a wire is made a link with. */
+export interface LinkConfig<F> {
   readonly lost: (cause: unknown) => DeviceLost
   readonly decode: (raw: RawFrame) => Result.Result<F, MalformedFrame>
   readonly refusal: (malformed: MalformedFrame) => Segments | undefined
-  readonly limits: Limits
-}): Effect.Effect<Connection<F>, DeviceLost, Scope.Scope> =>
-  Effect.gen(function*() {
-    const { lost } = options
-    const wire = yield* Effect.mapError(options.open(options.limits), lost)
-    const send = (segments: Segments) => Effect.mapError(wire.send(segments), lost)
-    const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {
-      const segments = options.refusal(malformed)
-      return Effect.andThen(segments === undefined ? Effect.void : send(segments), Effect.fail(lost(malformed)))
+}
+
+/** A wire as a link of frames. Bytes that are not a frame are told to the peer, if it can be, and end it. */
+export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: Wire }): Connection<F> => {
+  const { lost, wire } = options
+  const send = (segments: Segments) => Effect.mapError(wire.send(segments), lost)
+  const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {
+    const segments = options.refusal(malformed)
+    return Effect.andThen(segments === undefined ? Effect.void : send(segments), Effect.fail(lost(malformed)))
+  }
+  const receive: Effect.Effect<F, DeviceLost> = Effect.matchEffect(wire.receive, {
+    onFailure: (cause) => cause instanceof MalformedFrame ? refuse(cause) : Effect.fail(lost(cause)),
+    onSuccess: (raw) => {
+      const frame = options.decode(raw)
+      return Result.isSuccess(frame) ? Effect.succeed(frame.success) : refuse(frame.failure)
     }
-    const receive: Effect.Effect<F, DeviceLost> = Effect.matchEffect(wire.receive, {
-      onFailure: (cause) => cause instanceof MalformedFrame ? refuse(cause) : Effect.fail(lost(cause)),
-      onSuccess: (raw) => {
-        const frame = options.decode(raw)
-        return Result.isSuccess(frame) ? Effect.succeed(frame.success) : refuse(frame.failure)
-      }
-    })
-    return { send, receive }
   })
+  return { send, receive }
+}
+
+/** Opens a wire as a link of frames. */
+export const connect = <F>(
+  options: LinkConfig<F> & { readonly open: Open; readonly limits: Limits }
+): Effect.Effect<Connection<F>, DeviceLost, Scope.Scope> =>
+  Effect.map(
+    Effect.mapError(options.open(options.limits), options.lost),
+    (wire) => linkOf({ ...options, wire })
+  )

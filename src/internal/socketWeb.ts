@@ -21,7 +21,7 @@ type Library = typeof Ws
 /** The package, if it is there. */
 export const load: Effect.Effect<Library, PackageMissing> = Effect.tryPromise({
   try: () => import("ws"),
-  catch: (cause) => new PackageMissing({ name: "ws", why: `an address that begins with "ws://" or "wss://"`, cause })
+  catch: (cause) => new PackageMissing({ package: "ws", why: `an address that begins with "ws://" or "wss://"`, cause })
 })
 
 const options = { perMessageDeflate: false, maxPayload: 4 * messageBytes, skipUTF8Validation: true } as const

@@ -101,6 +101,17 @@ it.live("who dials a runner for a device that does not live there may try elsewh
     assert.include(error.message, "it refuses for now (another device): it does not live here any more")
   }).pipe(Effect.scoped))
 
+it.live("devices are named, since a cluster has all that are asked for and tells of none", () =>
+  Effect.gen(function*() {
+    const services = yield* client()
+    const error = yield* Feeder.run(Numbers, { source: [0], devices: "all" }).pipe(
+      Effect.provideContext(services),
+      Effect.flip
+    )
+    assert.strictEqual(error.reason._tag, "DeviceInvalid")
+    assert.include(error.message, "this transport does not tell which devices there are; name them")
+  }).pipe(Effect.scoped))
+
 it.live("credentials are asked for, and are not sent where others could read them", () =>
   Effect.gen(function*() {
     const secret = Redacted.make("open sesame")
