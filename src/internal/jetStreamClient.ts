@@ -97,7 +97,7 @@ export interface Client {
   readonly put: (subject: string, value: Uint8Array, revision?: number) => Effect.Effect<number, BrokerFailed>
   /**
    * Runs an effect whenever the connection was made, the first time at once, and ends it when that connection is lost.
-   * One that fails is tried again.
+   * One that fails, or dies, is tried again.
    */
   readonly whileConnected: (effect: Effect.Effect<void, BrokerFailed, Scope.Scope>) => Effect.Effect<never>
   /**
@@ -239,6 +239,8 @@ export const connect = (
           Effect.suspend(() =>
             Effect.raceFirst(over.await, Effect.scoped(effect)).pipe(
               Effect.catch((failed) => Effect.logDebug("the broker failed", failed)),
+              // What the broker says may be such that this cannot deal with it: not for ever, nor in silence.
+              Effect.catchDefect((defect) => Effect.logError("what the broker said is not understood", defect)),
               Effect.andThen(Effect.suspend(() => isConnected ? Effect.sleep(100) : Effect.void)),
               Effect.andThen(turn)
             )

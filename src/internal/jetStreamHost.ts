@@ -164,6 +164,7 @@ export const open = (
 
     const received = (feed: Any, message: JsMsg): Effect.Effect<void> =>
       Effect.gen(function*() {
+        claim.readUnsafe(feed.name, message.seq)
         const feeder = nameOf(message.subject.split(".").at(-1) ?? "")
         const [incarnation, session] = (message.headers?.get("Feeder-Session") ?? "").split(".").map(Number)
         const frame = readFrame(message.data, feed)
@@ -197,6 +198,8 @@ export const open = (
         yield* claim.untilHeld
         const name = names.feedStream(feed.name)
         const own = yield* Claims.consumersOf(client, names, feed.name, device)
+        // They say how far this process has read, and will be gone.
+        yield* claim.keepRead(feed.name)
         for (const each of own) yield* Effect.ignore(ask(() => client.manager.consumers.delete(name, each.name)))
         const durable = `${token(device)}_${claim.number}_${++consumers}`
         yield* ask(() =>

@@ -68,6 +68,8 @@ export const make = <M>(options: {
   /** Whether all is sent up to where the feeder said that nothing follows, for now or for good. */
   readonly isAll: (what: "flushedTo" | "last") => boolean
   readonly onChange: () => void
+  /** The line may have become shorter. */
+  readonly onSent: () => void
   readonly onEnd: () => void
 }): Local<M> => {
   const { device, feed, feeder, line } = options
@@ -96,6 +98,11 @@ export const make = <M>(options: {
 
   const pumpUnsafe = (): void => {
     if (!isLive || progress === undefined) return
+    pump(progress)
+    options.onSent()
+  }
+
+  const pump = (progress: Progress): void => {
     const heard = progress.report
     while (line.parcels.length > 0 && !isEndSaid) {
       const { batch, through, track } = line.parcels[0]!

@@ -62,7 +62,7 @@ export const make = (options: {
   const { device, feed, feeder } = options
   const isProcessed = feed.acknowledge === "processed"
   const changed = Latch.makeUnsafe(false)
-  const hasRoom = Latch.makeUnsafe(true)
+  const shortened = Latch.makeUnsafe(false)
   const toTell = Latch.makeUnsafe(false)
   const told = Latch.makeUnsafe(true)
 
@@ -90,9 +90,9 @@ export const make = (options: {
     accept: options.accept,
     onChange: () => {
       if (isProcessed && current !== undefined) Tracks.hear(current, confirmed)
-      if (line.parcels.length < mostWaiting) hasRoom.openUnsafe()
       dirty()
     },
+    onSent: () => shortened.openUnsafe(),
     line,
     // All that came is not finished, for another link: some of it may have been handed out on the one before.
     refill: () => {
@@ -193,6 +193,7 @@ export const make = (options: {
     if (isToRestart || local.isEndSaid()) local.restartUnsafe()
     dirty()
     changed.openUnsafe()
+    shortened.openUnsafe()
   }
 
   const feedUnsafe: Pipe["feedUnsafe"] = (frame, place, message) => {
@@ -254,8 +255,13 @@ export const make = (options: {
     const isForeign = track.incarnation !== current?.incarnation
     wait(track, partOf(batch, feed.info, skipped, batch.chunk.length), wasPulled || isForeign)
     Tracks.advance(track, isProcessed)
-    if (line.parcels.length >= mostWaiting) hasRoom.closeUnsafe()
   }
+
+  const room: Effect.Effect<void> = Effect.suspend(() => {
+    if (line.parcels.length < mostWaiting) return Effect.void
+    shortened.closeUnsafe()
+    return Effect.andThen(shortened.await, room)
+  })
 
   // --- what is told ------------------------------------------------------------------------------------------------------
 
@@ -339,7 +345,7 @@ export const make = (options: {
     fenceUnsafe,
     feedUnsafe,
     isIdle: () => !isDirty && held.length + ends.length === 0 && tracks.every(({ ahead }) => ahead.size === 0),
-    room: hasRoom.await,
+    room,
     flushed: told.await,
     run: Effect.raceFirst(telling, linked)
   }
