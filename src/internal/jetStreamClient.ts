@@ -183,10 +183,20 @@ export const connect = (
     let isProblemNew = false
     const transmit = (number: string, publication: Publication) => {
       pending.set(number, { ...publication, sentAt: now() })
-      nats.publish(publication.subject, publication.payload, {
-        headers: publication.headers,
-        reply: `${inbox}.${number}`
-      })
+      try {
+        nats.publish(publication.subject, publication.payload, {
+          headers: publication.headers,
+          reply: `${inbox}.${number}`
+        })
+      } catch (error) {
+        // As when a server that was started again takes less in a message.
+        refused(error instanceof Error ? error.message : String(error))
+      }
+    }
+    const refused = (why: string) => {
+      if (why === problem) return
+      problem = why
+      isProblemNew = true
     }
     /** In the order in which they were published first, so that they are stored in it. */
     const resend = () => {
@@ -201,10 +211,7 @@ export const connect = (
         pending.delete(number)
         problem = ""
         publication.onStored()
-      } else if (error !== problem) {
-        problem = error
-        isProblemNew = true
-      }
+      } else refused(error)
     }
     nats.subscribe(`${inbox}.*`, { callback: (error, message) => error === null ? answered(message) : undefined })
     yield* Effect.forkScoped(Effect.forever(Effect.andThen(

@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Any } from "../Feed.ts"
 import type { DeviceNameTaken } from "../layers/MemoryDevices.ts"
-import type { DeviceLinks } from "../RemoteDevices.ts"
+import type { DeviceLinks, FeederFrame } from "../RemoteDevices.ts"
 import * as Frames from "./frames.ts"
 import type { Claimed } from "./jetStreamClaim.ts"
 import * as Claims from "./jetStreamClaim.ts"
@@ -174,6 +174,7 @@ export const open = (
           message.term()
           return
         }
+        if (feed.acknowledge === "accepted") yield* reportInvalid(feed, feeder, frame.success)
         const place = { incarnation, session, wasPulled: message.seq <= claim.pulled(feed.name) }
         const fenceSubject = names.fence(device, feed.name, feeder)
         const isFenceSeen = () => {
@@ -243,6 +244,18 @@ export const open = (
       }
     }
   })
+
+/** What was acknowledged already is no dead letter: that it is left out is to be seen here. */
+const reportInvalid = (feed: Any, feeder: string, frame: FeederFrame): Effect.Effect<void> => {
+  if (frame._tag !== "Batch" || frame.chunk.invalid === undefined) return Effect.void
+  const ordinals = frame.runs.flatMap(({ count, ordinal }) => Array.from({ length: count }, (_, i) => ordinal + i))
+  const each = Array.from(frame.chunk.invalid, ([index, why]) => `#${ordinals[index]}: ${why}`)
+  return Effect.logError(
+    `what feeder ${feeder} fed of feed "${feed.name}" does not pass the Schema here, and is left out: ${
+      each.join("; ")
+    }`
+  )
+}
 
 const isCount = (n: number | undefined): n is number => n !== undefined && Number.isSafeInteger(n) && n >= 0
 

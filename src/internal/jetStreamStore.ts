@@ -14,9 +14,6 @@ import type { Fence, HostRecord, Names, Told } from "./jetStreamRecords.ts"
 import { isLater, write } from "./jetStreamRecords.ts"
 import type { View } from "./jetStreamView.ts"
 
-/** What a message may take beside the columns of its batch. */
-const headBytes = 64 * 1024
-
 export interface Store {
   readonly feeder: string
   /** Whether something of its last session may still be handed out that the feeder may give to others. */
@@ -323,7 +320,7 @@ export const make = (options: {
         device: host.born,
         durable: true,
         capacity: hosted.capacity,
-        limits: { frameBytes: options.maxPayload - headBytes, elements: 1024 * 1024 },
+        limits: { frameBytes: Outbox.columnBytes(options.maxPayload), elements: 1024 * 1024 },
         progress: progress(outbox)
       })
     })
