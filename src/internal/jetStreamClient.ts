@@ -87,6 +87,8 @@ export interface Client {
   readonly js: JetStreamClient
   readonly manager: JetStreamManager
   readonly headers: (entries: Readonly<Record<string, string>>) => MsgHdrs
+  /** Most bytes that the broker takes in a message, its headers among them. */
+  readonly maxPayload: () => number
   readonly isConnected: () => boolean
   /** When the connection was last made, in milliseconds of a monotonic clock. */
   readonly connectedSince: () => number
@@ -300,6 +302,7 @@ export const connect = (
         for (const [name, value] of Object.entries(entries)) headers.set(name, value)
         return headers
       },
+      maxPayload: () => nats.info?.max_payload ?? 1024 * 1024,
       isConnected: () => isConnected,
       connectedSince: () => since,
       now,

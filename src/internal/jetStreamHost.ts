@@ -130,6 +130,7 @@ export const open = (
         feeder,
         device,
         told: view.told(toldSubject),
+        maxPayload: client.maxPayload(),
         untilClaimed: claim.untilHeld,
         accept: (link) =>
           Effect.asVoid(Queue.offer(connections, link)),

@@ -70,10 +70,9 @@ export const make = (options: {
   readonly device: string
   readonly feed: FeedInfo
   readonly hello: Hello
-  readonly maxPayload: number
   readonly onStored: () => void
 }): Outbox => {
-  const { client, device, feed, hello, maxPayload, onStored, subject } = options
+  const { client, device, feed, hello, onStored, subject } = options
   const { feeder, incarnation, session } = hello
   const free = Latch.makeUnsafe(true)
   const onWay: Array<Stored> = []
@@ -100,7 +99,7 @@ export const make = (options: {
     const known = sent - frame.first + 1
     if (known > 0) return known >= length ? undefined : store(partOf(frame, feed, known, length), confirmed)
     const payload = join(Frames.encodeFeederFrame({ ...frame, heard: confirmed }, feed))
-    if (payload.length > columnBytes(maxPayload) && length > 1) {
+    if (payload.length > columnBytes(client.maxPayload()) && length > 1) {
       const half = length >> 1
       store(partOf(frame, feed, 0, half), confirmed)
       store(partOf(frame, feed, half, length), confirmed)

@@ -54,6 +54,8 @@ export const make = (options: {
   readonly feeder: string
   readonly device: string
   readonly told: Told | undefined
+  /** Most bytes of what is told at once. */
+  readonly maxPayload: number
   readonly accept: (link: Local.LocalLink) => Effect.Effect<void>
   /** Waits until this process is the device. */
   readonly untilClaimed: Effect.Effect<void>
@@ -282,7 +284,7 @@ export const make = (options: {
     delivered: tracks.filter(({ incarnation }) => incarnation === track.incarnation)
       .map(({ delivered, session }) => [session, delivered] as const),
     settled: track.settled,
-    above: isProcessed ? Tracks.tell(track, number) : [],
+    above: isProcessed ? Tracks.tell(track, number, options.maxPayload) : [],
     collectedTo: local.collectedTo(track),
     ended
   })

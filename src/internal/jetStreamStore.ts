@@ -77,7 +77,6 @@ export const make = (options: {
   readonly device: string
   readonly feed: FeedInfo
   readonly feeder: string
-  readonly maxPayload: number
   /** Waits until nothing that the feeder gives again may be handed out elsewhere, too. */
   readonly untilFenced: Effect.Effect<void>
 }): Store => {
@@ -251,7 +250,6 @@ export const make = (options: {
       device,
       feed,
       hello: frame,
-      maxPayload: options.maxPayload,
       onStored: () => changedUnsafe()
     })
     reported =
@@ -320,7 +318,7 @@ export const make = (options: {
         device: host.born,
         durable: true,
         capacity: hosted.capacity,
-        limits: { frameBytes: Outbox.columnBytes(options.maxPayload), elements: 1024 * 1024 },
+        limits: { frameBytes: Outbox.columnBytes(client.maxPayload()), elements: 1024 * 1024 },
         progress: progress(outbox)
       })
     })

@@ -4,6 +4,7 @@
  */
 import type { Batch, Result } from "../RemoteDevices.ts"
 import type { Told } from "./jetStreamRecords.ts"
+import { textBytes } from "./jetStreamRecords.ts"
 import * as Settled from "./settled.ts"
 
 /** A session: see the module. */
@@ -76,10 +77,15 @@ export const hear = <M>(track: Track<M>, confirmed: number): void => {
   track.delivered = Math.max(track.delivered, track.settled)
 }
 
-/** What is told of it under a number. */
-export const tell = <M>(track: Track<M>, number: number): Told["above"] => {
+/** What is told of it under a number, in a record of at most so many bytes. */
+export const tell = <M>(track: Track<M>, number: number, maxBytes: number): Told["above"] => {
   const accepted = track.expected === undefined ? track.settled : track.expected - 1
-  const [told, above] = Settled.tell({ above: track.above, accepted }, number)
+  const [told, above] = Settled.tell(
+    { above: track.above, accepted },
+    number,
+    // As JSON a range takes up to some 110 bytes.
+    { ranges: Math.min(4096, maxBytes >> 8), text: (3 * maxBytes) >> 3, sizeOf: textBytes }
+  )
   track.above = new Map(above)
   return told
 }

@@ -83,6 +83,34 @@ describe("an element that the Schema at the device does not accept", () => {
   }
 })
 
+/** A server that takes little in one message. */
+const serverOfSmall = Effect.acquireRelease(
+  Effect.promise(() => Nats.start("max_payload: 20000")),
+  (nats) => Effect.promise(() => nats.stop())
+)
+
+describe("what is told of elements", () => {
+  it.live("is told in parts where it is more than a message takes", () =>
+    Effect.gen(function*() {
+      const small = yield* serverOfSmall
+      const at = { connection: { servers: small.url }, prefix: newPrefix() }
+      const Refused = Feed.make("refused", { element: Schema.Int, capacity: 400 })
+      // Every other one, so that they are told one by one, in letters that take much.
+      const consume = Refused.forEach((n) =>
+        n % 2 === 0 ? Effect.void : Effect.fail(Feed.reject(`${n} ${"\u0001\u5b57".repeat(200)}`))
+      )
+      const host = JetStreamDevices.layerHost({ ...at, device, feeds: [Refused] })
+      const loop = yield* Effect.forkScoped(Effect.provide(consume, host))
+      const devices = yield* Layer.build(JetStreamDevices.layer(at))
+      const made = yield* Feeder.make(Refused, { lease: 1000 })
+      const feeder = yield* made.set(range(120))
+      yield* Effect.provideContext(feeder.addRemoteDevice(device), devices)
+      const ledger = yield* Effect.timeout(feeder.run, "20 seconds")
+      yield* Fiber.join(loop)
+      Ledgers.assertCounts(ledger, { generated: 120, delivered: 60, dead: 60, dropped: 0, heldByDead: 0 })
+    }).pipe(Effect.provide(Logger.layer([]))), 40_000)
+})
+
 describe("an element that is larger than a message", () => {
   const Texts = Feed.make("texts", { element: Schema.String, capacity: 64 })
   const KeptTexts = Feed.make("texts", { element: Schema.String, capacity: 64, acknowledge: "accepted" })
@@ -104,10 +132,7 @@ describe("an element that is larger than a message", () => {
     consume: (seen: Array<number>) => Effect.Effect<unknown, unknown, Feed.Host<"texts">>
   ) =>
     Effect.gen(function*() {
-      const small = yield* Effect.acquireRelease(
-        Effect.promise(() => Nats.start("max_payload: 20000")),
-        (nats) => Effect.promise(() => nats.stop())
-      )
+      const small = yield* serverOfSmall
       const at = { connection: { servers: small.url }, prefix: newPrefix() }
       const devices = yield* Layer.build(JetStreamDevices.layer(at))
       const feeding = (lengths: ReadonlyArray<number>) =>

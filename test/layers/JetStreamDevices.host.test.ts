@@ -142,6 +142,7 @@ describe("a device's process", () => {
         feeder: "importer",
         device,
         told: undefined,
+        maxPayload: 1024 * 1024,
         accept: () => Effect.never,
         untilClaimed: Effect.never,
         tell: () => Effect.void
