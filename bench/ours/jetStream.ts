@@ -23,6 +23,7 @@ export const chunks: Way = {
         device: "/job:consumer/replica:0",
         connection: { servers: broker },
         prefix,
+        stored: Number(process.env["STORED"] ?? window),
         stream: { storage: "memory" }
       }))
     )

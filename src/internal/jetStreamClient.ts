@@ -138,6 +138,8 @@ export const connect = (
             reconnectTimeWait: 250,
             reconnectJitter: 50,
             name: "effect-feeder",
+            // Else each request takes a stack trace, in case that it fails.
+            noAsyncTraces: true,
             ...connection,
             maxReconnectAttempts: -1
           }),

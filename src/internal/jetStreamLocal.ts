@@ -174,8 +174,16 @@ export const make = <M>(options: {
   const settleAll = (report: Progress, before: number): boolean => {
     let hasChanged = report.settled > before
     let at = 0
-    for (let sequence = before + 1; sequence <= report.settled; sequence++) {
-      if (!resolved.delete(sequence)) at = settle(sequence, done, at)
+    if (resolved.size === 0) {
+      for (const { count, first, local, track } of segments) {
+        const from = Math.max(before + 1, local)
+        const to = Math.min(report.settled, local + count - 1)
+        if (from <= to) Tracks.settleDone(track, first + from - local, first + to - local)
+      }
+    } else {
+      for (let sequence = before + 1; sequence <= report.settled; sequence++) {
+        if (!resolved.delete(sequence)) at = settle(sequence, done, at)
+      }
     }
     at = 0
     for (const { count, from, result } of report.above) {

@@ -3,6 +3,7 @@
  * out and settled, in the feeder's own sequence numbers.
  */
 import type { Batch, Result } from "../RemoteDevices.ts"
+import { done } from "../RemoteDevices.ts"
 import type { Told } from "./jetStreamRecords.ts"
 import { textBytes } from "./jetStreamRecords.ts"
 import * as Settled from "./settled.ts"
@@ -68,6 +69,18 @@ export const settle = <M>(track: Track<M>, sequence: number, result: Result): vo
   if (sequence > track.settled && !track.above.has(sequence)) {
     track.above.set(sequence, { result, report: 0, refusedBytes: 0 })
   }
+}
+
+/** All of some elements in a row are done. */
+export const settleDone = <M>(track: Track<M>, from: number, to: number): void => {
+  // As it mostly is, with nothing to remember.
+  const isNext = track.above.size === 0 && from <= track.settled + 1
+  if (isNext && track.expected !== undefined && to < track.expected) {
+    track.settled = Math.max(track.settled, to)
+    track.delivered = Math.max(track.delivered, to)
+    return
+  }
+  for (let sequence = from; sequence <= to; sequence++) settle(track, sequence, done)
 }
 
 /** Moves the watermark, as far as the feeder has heard of what is not done. */
