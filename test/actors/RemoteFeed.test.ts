@@ -386,7 +386,10 @@ describe("a frame of small elements", () => {
   it.effect("is cut to the bytes that are granted in a few steps, whatever is left of a byte", () =>
     Effect.gen(function*() {
       const { on, peers } = yield* stage
-      const Small = Feed.make("small", { element: Schema.Struct({ n: Tensor.int32([]), word: Schema.String }), capacity: 4096 })
+      const Small = Feed.make("small", {
+        element: Schema.Struct({ n: Tensor.int32([]), word: Schema.String }),
+        capacity: 4096
+      })
       const measured = vi.spyOn(Small.info.codec, "concat")
       const made = yield* Feeder.make(Small)
       const feeder = yield* made.set(Stream.fromArray(range(4096).map((n) => ({ n, word: "x".repeat(16) }))))
