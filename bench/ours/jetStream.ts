@@ -1,4 +1,4 @@
-/** A feeder and its consumer over `JetStreamDevices`, with streams in memory. */
+/** A feeder and its consumer over `JetStreamDevices`, with streams in memory that keep eight windows. */
 import { Effect } from "effect"
 import * as JetStreamDevices from "effect-feeder/layers/JetStreamDevices"
 import { counter } from "../messageCodecs.ts"
@@ -23,6 +23,8 @@ export const chunks: Way = {
         device: "/job:consumer/replica:0",
         connection: { servers: broker },
         prefix,
+        // The bare client's stream keeps as much as comes.
+        stored: 8 * window,
         stream: { storage: "memory" }
       }))
     )

@@ -318,7 +318,9 @@ export const make = <A>(options: {
     while (count > 0) {
       const chunk = Outstanding.gather(config.codec, count === items.length ? items : items.slice(0, count))
       const { byteLength } = chunk
-      if (Math.ceil(byteLength / count) * count <= most) return { count, chunk }
+      // As the frame says what an element takes: a whole number of bytes.
+      const each = Math.ceil(byteLength / count)
+      if (each * count <= most) return { count, chunk }
       if (count === 1) {
         const limit = state.limits.frameBytes
         if (byteLength > limit) {
@@ -327,7 +329,7 @@ export const make = <A>(options: {
         }
         return byteLength <= largest ? { count, chunk } : nothing
       }
-      count = Math.max(1, Math.min(count - 1, Math.floor(count * most / byteLength)))
+      count = Math.max(1, Math.min(count - 1, Math.floor(most / each)))
     }
     return nothing
   }

@@ -2,13 +2,16 @@
  * The claim of a process to be a device: a record at the broker that it renews. It is held for a lease after a renewal
  * was *sent*, once everything that was written before that renewal has been seen, fences of feeders among it.
  */
+import type { ConsumerInfo } from "@nats-io/jetstream"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
 import type { Any } from "../Feed.ts"
 import { DeviceNameTaken } from "../layers/MemoryDevices.ts"
-import type { BrokerFailed, Client } from "./jetStreamClient.ts"
-import { ask, codeOf, codes } from "./jetStreamClient.ts"
+import type { Client } from "./jetStreamClient.ts"
+import { ask, BrokerFailed, codeOf, codes } from "./jetStreamClient.ts"
 import type { HostRecord, Names } from "./jetStreamRecords.ts"
 import { readHost, write } from "./jetStreamRecords.ts"
 import { randomId } from "./randomId.ts"
@@ -21,6 +24,10 @@ export interface Claim {
   readonly untilHeld: Effect.Effect<void>
   /** Up to which message of the stream of a feed a process before this one may have handed out what it had read. */
   readonly pulled: (feed: string) => number
+  /** This process has read the stream of a feed up to a message. */
+  readonly readUnsafe: (feed: string, message: number) => void
+  /** Keeps what was read, for a process that comes after this one was killed. */
+  readonly keepRead: (feed: string) => Effect.Effect<void, BrokerFailed>
   /** All up to this revision of the records has been seen. */
   readonly seenUnsafe: (revision: number) => void
   /** Another process is the device: it is not this one any more. */
@@ -85,6 +92,10 @@ export const take = (
       // One that was killed may have handed out all that it had read.
       pulled.set(name, former?.isOpen === true ? Math.max(before, yield* readOf(client, names, name, device)) : before)
     }
+    /** What this process has read, and what its record says of that. */
+    const readTo = new Map<string, number>()
+    let kept: ReadonlyMap<string, number> = new Map()
+    // What it had read and told nobody of matters if it is killed, and not if it ends.
     const record = (isOpen: boolean): HostRecord => ({
       born: former?.born ?? born,
       id,
@@ -99,7 +110,7 @@ export const take = (
           delivery,
           capacity: claimed.stored ?? capacity,
           windowBytes: claimed.windowBytes,
-          pulled: pulled.get(name) ?? 0
+          pulled: Math.max(pulled.get(name) ?? 0, isOpen ? readTo.get(name) ?? 0 : 0)
         }]))
       }
     })
@@ -114,15 +125,19 @@ export const take = (
       if (isHeld()) held.openUnsafe()
     }
     const isHeld = () => !isLost && client.now() < until
+    // One at a time, since each goes by the revision of the one before.
+    const turn = yield* Semaphore.make(1)
     const renew = (isOpen: boolean) =>
-      Effect.suspend(() => {
+      turn.withPermit(Effect.suspend(() => {
         const sentAt = client.now()
+        const keeping = new Map(readTo)
         return Effect.map(client.put(subject, write(record(isOpen)), revision), (next) => {
           revision = next
+          kept = keeping
           renewals.set(next, sentAt)
           confirm()
         })
-      })
+      }))
     const lose = (other: string) =>
       Effect.suspend(() => {
         const wasLost = isLost
@@ -138,17 +153,16 @@ export const take = (
       return Effect.void
     })
     const isConflict = (failed: BrokerFailed) => codeOf(failed) === codes.otherRevision
+    const renewed = Effect.suspend(() => isLost ? Effect.never : Effect.catchIf(renew(true), isConflict, () => recover))
+    const keepRead = (feed: string): Effect.Effect<void, BrokerFailed> =>
+      Effect.suspend(() =>
+        (kept.get(feed) ?? 0) >= (readTo.get(feed) ?? 0) ? Effect.void : Effect.andThen(renewed, keepRead(feed))
+      )
 
     yield* Effect.catchIf(renew(true), isConflict, () =>
       Effect.flatMap(read, ([other]) =>
         Effect.fail(new DeviceNameTaken({ device, hosts: [other?.id ?? "unknown", id] }))))
-    yield* Effect.forkScoped(Effect.forever(Effect.andThen(
-      Effect.sleep(leaseMillis / 4),
-      Effect.suspend(() =>
-        isLost ? Effect.never : Effect.ignore(Effect.catchIf(renew(true), isConflict, () =>
-          recover))
-      )
-    )))
+    yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(leaseMillis / 4), Effect.ignore(renewed))))
 
     const untilHeld: Effect.Effect<void> = Effect.suspend(() => {
       if (isHeld()) {
@@ -163,6 +177,10 @@ export const take = (
       untilHeld,
       pulled: (feed) =>
         pulled.get(feed) ?? 0,
+      readUnsafe: (feed, message) => {
+        readTo.set(feed, Math.max(readTo.get(feed) ?? 0, message))
+      },
+      keepRead,
       seenUnsafe: (to) => {
         seen = Math.max(seen, to)
         confirm()
@@ -177,9 +195,16 @@ export const take = (
 /** The consumers of a device in the stream of a feed. */
 export const consumersOf = (client: Client, names: Names, feed: string, device: string) => {
   const subject = names.fed(feed, device)
+  const all = Stream.suspend(() =>
+    Stream.fromAsyncIterable(
+      client.manager.consumers.list(names.feedStream(feed)),
+      (cause) => new BrokerFailed({ cause })
+    )
+  )
   return Effect.map(
-    ask(() => client.manager.consumers.list(names.feedStream(feed)).next()),
-    (all) => all.filter(({ config }) => config.filter_subject === subject)
+    Stream.runCollect(all),
+    // One that is being deleted at that moment, be it another device's, is listed as nothing.
+    (all) => all.flatMap((each: ConsumerInfo | null) => each?.config.filter_subject === subject ? [each] : [])
   )
 }
 

@@ -87,6 +87,8 @@ export interface Client {
   readonly js: JetStreamClient
   readonly manager: JetStreamManager
   readonly headers: (entries: Readonly<Record<string, string>>) => MsgHdrs
+  /** Most bytes that the broker takes in a message, its headers among them. */
+  readonly maxPayload: () => number
   readonly isConnected: () => boolean
   /** When the connection was last made, in milliseconds of a monotonic clock. */
   readonly connectedSince: () => number
@@ -97,7 +99,7 @@ export interface Client {
   readonly put: (subject: string, value: Uint8Array, revision?: number) => Effect.Effect<number, BrokerFailed>
   /**
    * Runs an effect whenever the connection was made, the first time at once, and ends it when that connection is lost.
-   * One that fails is tried again.
+   * One that fails, or dies, is tried again.
    */
   readonly whileConnected: (effect: Effect.Effect<void, BrokerFailed, Scope.Scope>) => Effect.Effect<never>
   /**
@@ -136,6 +138,8 @@ export const connect = (
             reconnectTimeWait: 250,
             reconnectJitter: 50,
             name: "effect-feeder",
+            // Else each request takes a stack trace, in case that it fails.
+            noAsyncTraces: true,
             ...connection,
             maxReconnectAttempts: -1
           }),
@@ -183,10 +187,20 @@ export const connect = (
     let isProblemNew = false
     const transmit = (number: string, publication: Publication) => {
       pending.set(number, { ...publication, sentAt: now() })
-      nats.publish(publication.subject, publication.payload, {
-        headers: publication.headers,
-        reply: `${inbox}.${number}`
-      })
+      try {
+        nats.publish(publication.subject, publication.payload, {
+          headers: publication.headers,
+          reply: `${inbox}.${number}`
+        })
+      } catch (error) {
+        // As when a server that was started again takes less in a message.
+        refused(error instanceof Error ? error.message : String(error))
+      }
+    }
+    const refused = (why: string) => {
+      if (why === problem) return
+      problem = why
+      isProblemNew = true
     }
     /** In the order in which they were published first, so that they are stored in it. */
     const resend = () => {
@@ -201,10 +215,7 @@ export const connect = (
         pending.delete(number)
         problem = ""
         publication.onStored()
-      } else if (error !== problem) {
-        problem = error
-        isProblemNew = true
-      }
+      } else refused(error)
     }
     nats.subscribe(`${inbox}.*`, { callback: (error, message) => error === null ? answered(message) : undefined })
     yield* Effect.forkScoped(Effect.forever(Effect.andThen(
@@ -239,6 +250,8 @@ export const connect = (
           Effect.suspend(() =>
             Effect.raceFirst(over.await, Effect.scoped(effect)).pipe(
               Effect.catch((failed) => Effect.logDebug("the broker failed", failed)),
+              // What the broker says may be such that this cannot deal with it: not for ever, nor in silence.
+              Effect.catchDefect((defect) => Effect.logError("what the broker said is not understood", defect)),
               Effect.andThen(Effect.suspend(() => isConnected ? Effect.sleep(100) : Effect.void)),
               Effect.andThen(turn)
             )
@@ -291,6 +304,7 @@ export const connect = (
         for (const [name, value] of Object.entries(entries)) headers.set(name, value)
         return headers
       },
+      maxPayload: () => nats.info?.max_payload ?? 1024 * 1024,
       isConnected: () => isConnected,
       connectedSince: () => since,
       now,

@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Any } from "../Feed.ts"
 import type { DeviceNameTaken } from "../layers/MemoryDevices.ts"
-import type { DeviceLinks } from "../RemoteDevices.ts"
+import type { DeviceLinks, FeederFrame } from "../RemoteDevices.ts"
 import * as Frames from "./frames.ts"
 import type { Claimed } from "./jetStreamClaim.ts"
 import * as Claims from "./jetStreamClaim.ts"
@@ -130,6 +130,7 @@ export const open = (
         feeder,
         device,
         told: view.told(toldSubject),
+        maxPayload: client.maxPayload(),
         untilClaimed: claim.untilHeld,
         accept: (link) =>
           Effect.asVoid(Queue.offer(connections, link)),
@@ -164,6 +165,7 @@ export const open = (
 
     const received = (feed: Any, message: JsMsg): Effect.Effect<void> =>
       Effect.gen(function*() {
+        claim.readUnsafe(feed.name, message.seq)
         const feeder = nameOf(message.subject.split(".").at(-1) ?? "")
         const [incarnation, session] = (message.headers?.get("Feeder-Session") ?? "").split(".").map(Number)
         const frame = readFrame(message.data, feed)
@@ -173,6 +175,7 @@ export const open = (
           message.term()
           return
         }
+        if (feed.acknowledge === "accepted") yield* reportInvalid(feed, feeder, frame.success)
         const place = { incarnation, session, wasPulled: message.seq <= claim.pulled(feed.name) }
         const fenceSubject = names.fence(device, feed.name, feeder)
         const isFenceSeen = () => {
@@ -197,6 +200,8 @@ export const open = (
         yield* claim.untilHeld
         const name = names.feedStream(feed.name)
         const own = yield* Claims.consumersOf(client, names, feed.name, device)
+        // They say how far this process has read, and will be gone.
+        yield* claim.keepRead(feed.name)
         for (const each of own) yield* Effect.ignore(ask(() => client.manager.consumers.delete(name, each.name)))
         const durable = `${token(device)}_${claim.number}_${++consumers}`
         yield* ask(() =>
@@ -240,6 +245,18 @@ export const open = (
       }
     }
   })
+
+/** What was acknowledged already is no dead letter: that it is left out is to be seen here. */
+const reportInvalid = (feed: Any, feeder: string, frame: FeederFrame): Effect.Effect<void> => {
+  if (frame._tag !== "Batch" || frame.chunk.invalid === undefined) return Effect.void
+  const ordinals = frame.runs.flatMap(({ count, ordinal }) => Array.from({ length: count }, (_, i) => ordinal + i))
+  const each = Array.from(frame.chunk.invalid, ([index, why]) => `#${ordinals[index]}: ${why}`)
+  return Effect.logError(
+    `what feeder ${feeder} fed of feed "${feed.name}" does not pass the Schema here, and is left out: ${
+      each.join("; ")
+    }`
+  )
+}
 
 const isCount = (n: number | undefined): n is number => n !== undefined && Number.isSafeInteger(n) && n >= 0
 

@@ -68,6 +68,8 @@ export const make = <M>(options: {
   /** Whether all is sent up to where the feeder said that nothing follows, for now or for good. */
   readonly isAll: (what: "flushedTo" | "last") => boolean
   readonly onChange: () => void
+  /** The line may have become shorter. */
+  readonly onSent: () => void
   readonly onEnd: () => void
 }): Local<M> => {
   const { device, feed, feeder, line } = options
@@ -96,6 +98,11 @@ export const make = <M>(options: {
 
   const pumpUnsafe = (): void => {
     if (!isLive || progress === undefined) return
+    pump(progress)
+    options.onSent()
+  }
+
+  const pump = (progress: Progress): void => {
     const heard = progress.report
     while (line.parcels.length > 0 && !isEndSaid) {
       const { batch, through, track } = line.parcels[0]!
@@ -167,8 +174,16 @@ export const make = <M>(options: {
   const settleAll = (report: Progress, before: number): boolean => {
     let hasChanged = report.settled > before
     let at = 0
-    for (let sequence = before + 1; sequence <= report.settled; sequence++) {
-      if (!resolved.delete(sequence)) at = settle(sequence, done, at)
+    if (resolved.size === 0) {
+      for (const { count, first, local, track } of segments) {
+        const from = Math.max(before + 1, local)
+        const to = Math.min(report.settled, local + count - 1)
+        if (from <= to) Tracks.settleDone(track, first + from - local, first + to - local)
+      }
+    } else {
+      for (let sequence = before + 1; sequence <= report.settled; sequence++) {
+        if (!resolved.delete(sequence)) at = settle(sequence, done, at)
+      }
     }
     at = 0
     for (const { count, from, result } of report.above) {

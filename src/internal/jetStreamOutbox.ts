@@ -26,8 +26,11 @@ interface Parcel {
 const mostOnWay = 128
 const mostBytesOnWay = 8 * 1024 * 1024
 
-/** What the headers of a message may take. */
-const headerBytes = 16 * 1024
+/** What a message may take beside the columns of its batch: its headers, an id, and where its runs are. */
+const besideBytes = 16 * 1024
+
+/** Most that the columns of a batch may take in one message. */
+export const columnBytes = (maxPayload: number): number => maxPayload - Math.min(besideBytes, maxPayload >> 1)
 
 /** The messages of a session: see the module. */
 export interface Outbox {
@@ -67,10 +70,9 @@ export const make = (options: {
   readonly device: string
   readonly feed: FeedInfo
   readonly hello: Hello
-  readonly maxPayload: number
   readonly onStored: () => void
 }): Outbox => {
-  const { client, device, feed, hello, maxPayload, onStored, subject } = options
+  const { client, device, feed, hello, onStored, subject } = options
   const { feeder, incarnation, session } = hello
   const free = Latch.makeUnsafe(true)
   const onWay: Array<Stored> = []
@@ -97,7 +99,7 @@ export const make = (options: {
     const known = sent - frame.first + 1
     if (known > 0) return known >= length ? undefined : store(partOf(frame, feed, known, length), confirmed)
     const payload = join(Frames.encodeFeederFrame({ ...frame, heard: confirmed }, feed))
-    if (payload.length > maxPayload - headerBytes && length > 1) {
+    if (payload.length > columnBytes(client.maxPayload()) && length > 1) {
       const half = length >> 1
       store(partOf(frame, feed, 0, half), confirmed)
       store(partOf(frame, feed, half, length), confirmed)

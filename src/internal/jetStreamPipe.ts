@@ -54,6 +54,8 @@ export const make = (options: {
   readonly feeder: string
   readonly device: string
   readonly told: Told | undefined
+  /** Most bytes of what is told at once. */
+  readonly maxPayload: number
   readonly accept: (link: Local.LocalLink) => Effect.Effect<void>
   /** Waits until this process is the device. */
   readonly untilClaimed: Effect.Effect<void>
@@ -62,7 +64,7 @@ export const make = (options: {
   const { device, feed, feeder } = options
   const isProcessed = feed.acknowledge === "processed"
   const changed = Latch.makeUnsafe(false)
-  const hasRoom = Latch.makeUnsafe(true)
+  const shortened = Latch.makeUnsafe(false)
   const toTell = Latch.makeUnsafe(false)
   const told = Latch.makeUnsafe(true)
 
@@ -90,9 +92,9 @@ export const make = (options: {
     accept: options.accept,
     onChange: () => {
       if (isProcessed && current !== undefined) Tracks.hear(current, confirmed)
-      if (line.parcels.length < mostWaiting) hasRoom.openUnsafe()
       dirty()
     },
+    onSent: () => shortened.openUnsafe(),
     line,
     // All that came is not finished, for another link: some of it may have been handed out on the one before.
     refill: () => {
@@ -193,6 +195,7 @@ export const make = (options: {
     if (isToRestart || local.isEndSaid()) local.restartUnsafe()
     dirty()
     changed.openUnsafe()
+    shortened.openUnsafe()
   }
 
   const feedUnsafe: Pipe["feedUnsafe"] = (frame, place, message) => {
@@ -254,8 +257,13 @@ export const make = (options: {
     const isForeign = track.incarnation !== current?.incarnation
     wait(track, partOf(batch, feed.info, skipped, batch.chunk.length), wasPulled || isForeign)
     Tracks.advance(track, isProcessed)
-    if (line.parcels.length >= mostWaiting) hasRoom.closeUnsafe()
   }
+
+  const room: Effect.Effect<void> = Effect.suspend(() => {
+    if (line.parcels.length < mostWaiting) return Effect.void
+    shortened.closeUnsafe()
+    return Effect.andThen(shortened.await, room)
+  })
 
   // --- what is told ------------------------------------------------------------------------------------------------------
 
@@ -276,7 +284,7 @@ export const make = (options: {
     delivered: tracks.filter(({ incarnation }) => incarnation === track.incarnation)
       .map(({ delivered, session }) => [session, delivered] as const),
     settled: track.settled,
-    above: isProcessed ? Tracks.tell(track, number) : [],
+    above: isProcessed ? Tracks.tell(track, number, options.maxPayload) : [],
     collectedTo: local.collectedTo(track),
     ended
   })
@@ -339,7 +347,7 @@ export const make = (options: {
     fenceUnsafe,
     feedUnsafe,
     isIdle: () => !isDirty && held.length + ends.length === 0 && tracks.every(({ ahead }) => ahead.size === 0),
-    room: hasRoom.await,
+    room,
     flushed: told.await,
     run: Effect.raceFirst(telling, linked)
   }

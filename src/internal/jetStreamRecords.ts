@@ -75,6 +75,9 @@ const encodeText = new TextEncoder()
 /** A record as it is written. */
 export const write = (record: HostRecord | Fence | Told): Uint8Array => encodeText.encode(JSON.stringify(record))
 
+/** What a text takes in a record. */
+export const textBytes = (text: string): number => encodeText.encode(JSON.stringify(text)).length
+
 /** Which of two sessions of a feeder is the later one. */
 export const isLater = (
   a: { readonly incarnation: number; readonly session: number },

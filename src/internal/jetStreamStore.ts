@@ -14,9 +14,6 @@ import type { Fence, HostRecord, Names, Told } from "./jetStreamRecords.ts"
 import { isLater, write } from "./jetStreamRecords.ts"
 import type { View } from "./jetStreamView.ts"
 
-/** What a message may take beside the columns of its batch. */
-const headBytes = 64 * 1024
-
 export interface Store {
   readonly feeder: string
   /** Whether something of its last session may still be handed out that the feeder may give to others. */
@@ -80,7 +77,6 @@ export const make = (options: {
   readonly device: string
   readonly feed: FeedInfo
   readonly feeder: string
-  readonly maxPayload: number
   /** Waits until nothing that the feeder gives again may be handed out elsewhere, too. */
   readonly untilFenced: Effect.Effect<void>
 }): Store => {
@@ -254,7 +250,6 @@ export const make = (options: {
       device,
       feed,
       hello: frame,
-      maxPayload: options.maxPayload,
       onStored: () => changedUnsafe()
     })
     reported =
@@ -323,7 +318,7 @@ export const make = (options: {
         device: host.born,
         durable: true,
         capacity: hosted.capacity,
-        limits: { frameBytes: options.maxPayload - headBytes, elements: 1024 * 1024 },
+        limits: { frameBytes: Outbox.columnBytes(client.maxPayload()), elements: 1024 * 1024 },
         progress: progress(outbox)
       })
     })

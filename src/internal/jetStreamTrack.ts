@@ -3,7 +3,9 @@
  * out and settled, in the feeder's own sequence numbers.
  */
 import type { Batch, Result } from "../RemoteDevices.ts"
+import { done } from "../RemoteDevices.ts"
 import type { Told } from "./jetStreamRecords.ts"
+import { textBytes } from "./jetStreamRecords.ts"
 import * as Settled from "./settled.ts"
 
 /** A session: see the module. */
@@ -69,6 +71,18 @@ export const settle = <M>(track: Track<M>, sequence: number, result: Result): vo
   }
 }
 
+/** All of some elements in a row are done. */
+export const settleDone = <M>(track: Track<M>, from: number, to: number): void => {
+  // As it mostly is, with nothing to remember.
+  const isNext = track.above.size === 0 && from <= track.settled + 1
+  if (isNext && track.expected !== undefined && to < track.expected) {
+    track.settled = Math.max(track.settled, to)
+    track.delivered = Math.max(track.delivered, to)
+    return
+  }
+  for (let sequence = from; sequence <= to; sequence++) settle(track, sequence, done)
+}
+
 /** Moves the watermark, as far as the feeder has heard of what is not done. */
 export const hear = <M>(track: Track<M>, confirmed: number): void => {
   const accepted = track.expected === undefined ? track.settled : track.expected - 1
@@ -76,10 +90,15 @@ export const hear = <M>(track: Track<M>, confirmed: number): void => {
   track.delivered = Math.max(track.delivered, track.settled)
 }
 
-/** What is told of it under a number. */
-export const tell = <M>(track: Track<M>, number: number): Told["above"] => {
+/** What is told of it under a number, in a record of at most so many bytes. */
+export const tell = <M>(track: Track<M>, number: number, maxBytes: number): Told["above"] => {
   const accepted = track.expected === undefined ? track.settled : track.expected - 1
-  const [told, above] = Settled.tell({ above: track.above, accepted }, number)
+  const [told, above] = Settled.tell(
+    { above: track.above, accepted },
+    number,
+    // As JSON a range takes up to some 110 bytes.
+    { ranges: Math.min(4096, maxBytes >> 8), text: (3 * maxBytes) >> 3, sizeOf: textBytes }
+  )
   track.above = new Map(above)
   return told
 }

@@ -36,7 +36,8 @@ export const make = (
   Effect.gen(function*() {
     const changes = ChangesOf.make()
     const ready = Latch.makeUnsafe(false)
-    const told = new Map<string, Told>()
+    /** As it came, until it is asked for: a device hears of all that it tells itself. */
+    const told = new Map<string, Uint8Array | Told>()
     const fences = new Map<string, Fence>()
     let host: HostRecord | undefined
     let seenAt = 0
@@ -51,8 +52,7 @@ export const make = (
           host = readHost(data)
           seenAt = client.now()
         } else if (subject.startsWith(`${part}told.`)) {
-          const record = readTold(data)
-          if (record !== undefined) told.set(subject, record)
+          told.set(subject, data.slice())
         } else {
           const record = readFence(data)
           if (record !== undefined) fences.set(subject, record)
@@ -67,7 +67,14 @@ export const make = (
     return {
       ready: ready.await,
       host: () => host,
-      told: (subject) => told.get(subject),
+      told: (subject) => {
+        const known = told.get(subject)
+        if (!(known instanceof Uint8Array)) return known
+        const record = readTold(known)
+        if (record === undefined) told.delete(subject)
+        else told.set(subject, record)
+        return record
+      },
       fence: (subject) => fences.get(subject),
       fences: () => fences.keys(),
       awaySince: () => {

@@ -46,13 +46,23 @@ export const hasNews = (above: Settled): boolean => {
   return false
 }
 
+/** Most that one report tells: ranges, and the sizes of causes. What is beyond is told once this is known. */
+export interface Most {
+  readonly ranges: number
+  readonly text: number
+  readonly sizeOf: (cause: string) => number
+}
+
+const mostOfFrame: Most = { ranges: 4096, text: 524_288, sizeOf: (cause) => cause.length }
+
 /** What the report of this number tells of them, and they, with what it tells of for the first time. */
 export const tell = (
   settled: { readonly above: Settled; readonly accepted: number },
-  report: number
+  report: number,
+  most: Most = mostOfFrame
 ): readonly [told: Progress["above"], above: Settled] => {
   if (settled.above.size === 0) return [[], settled.above]
-  const [told, toldTo] = ranges(settled)
+  const [told, toldTo] = ranges(settled, most)
   const above = new Map<number, One>()
   for (const [sequence, one] of settled.above) {
     above.set(sequence, one.report === 0 && sequence <= toldTo ? { ...one, report } : one)
@@ -60,18 +70,14 @@ export const tell = (
   return [told, above]
 }
 
-/** Most that one report tells: ranges, and characters of causes. What is beyond is told once this is known. */
-const toldRanges = 4096
-const toldText = 524_288
-
 /**
  * What is settled above the watermark, and up to which sequence it is told. What was refused, and was let go of with the
  * rest, is told when it has come again.
  */
-const ranges = ({ above, accepted }: {
-  readonly above: Settled
-  readonly accepted: number
-}): readonly [Progress["above"], toldTo: number] => {
+const ranges = (
+  { above, accepted }: { readonly above: Settled; readonly accepted: number },
+  most: Most
+): readonly [Progress["above"], toldTo: number] => {
   const all: Array<{ from: number; count: number; result: Result }> = []
   let text = 0
   for (const sequence of [...above.keys()].toSorted((a, b) => a - b)) {
@@ -80,8 +86,8 @@ const ranges = ({ above, accepted }: {
     const last = all.at(-1)
     if (last !== undefined && last.from + last.count === sequence && sameResult(last.result, result)) last.count++
     else {
-      text += result._tag === "Done" ? 0 : result.cause.length
-      if (all.length === toldRanges || (text > toldText && all.length > 0)) return [all, sequence - 1]
+      text += result._tag === "Done" ? 0 : most.sizeOf(result.cause)
+      if (all.length === most.ranges || (text > most.text && all.length > 0)) return [all, sequence - 1]
       all.push({ from: sequence, count: 1, result })
     }
   }

@@ -91,7 +91,6 @@ export const layer = (options: Options = {}): Layer.Layer<RemoteDevices, Package
       const scope = yield* Effect.scope
       const all = names(prefixOf(options))
       const awayMillis = Duration.toMillis(Duration.fromInputUnsafe(options.away ?? 0))
-      const maxPayload = client.connection.info?.max_payload ?? 1024 * 1024
       const views = new Map<string, View>()
       const stores = new Map<string, Store>()
 
@@ -114,7 +113,7 @@ export const layer = (options: Options = {}): Layer.Layer<RemoteDevices, Package
         const untilFenced: Effect.Effect<void> = Effect.suspend(() =>
           isFenced() ? Effect.void : Effect.andThen(Effect.sleep(20), untilFenced)
         )
-        const store: Store = Stores.make({ client, names: all, view, device, feed, feeder, maxPayload, untilFenced })
+        const store: Store = Stores.make({ client, names: all, view, device, feed, feeder, untilFenced })
         stores.set(key, store)
         return store
       }

@@ -1,6 +1,6 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, Fiber, Queue, Schema, Stream } from "effect"
-import { FailureTolerator, Feed, Feeder, RemoteDevices } from "effect-feeder"
+import { FailureTolerator, Feed, Feeder, RemoteDevices, Tensor } from "effect-feeder"
 import { TestClock } from "effect/testing"
 import { noProgress } from "../fixtures/progress.ts"
 import { pass, range, settled } from "../network.ts"
@@ -379,6 +379,31 @@ describe("a link that breaks", () => {
       yield* settled
       assert.deepStrictEqual(sent(peers[1]!), [0, 1, 2, 3])
       assert.deepInclude((yield* feeder.status).devices[0]!, { phase: "Live", failures: 0 })
+    }))
+})
+
+describe("a frame of small elements", () => {
+  it.effect("is cut to the bytes that are granted in a few steps, whatever is left of a byte", () =>
+    Effect.gen(function*() {
+      const { on, peers } = yield* stage
+      const Small = Feed.make("small", {
+        element: Schema.Struct({ n: Tensor.int32([]), word: Schema.String }),
+        capacity: 4096
+      })
+      const measured = vi.spyOn(Small.info.codec, "concat")
+      const made = yield* Feeder.make(Small)
+      const feeder = yield* made.set(Stream.fromArray(range(4096).map((n) => ({ n, word: "x".repeat(16) }))))
+      yield* on(feeder.addRemoteDevice(device))
+      yield* Effect.forkChild(feeder.run)
+      yield* settled
+      const granted = 24.5 * 4000
+      yield* peers[0]!.say(welcome({ creditTo: 100_000, creditBytesTo: granted }))
+      for (let i = 0; i < 20; i++) yield* settled
+      const batches = peers[0]!.frames.flatMap((frame) => frame._tag === "Batch" ? [frame] : [])
+      const bytes = batches.reduce((sum, { chunk, elementBytes }) => sum + chunk.length * elementBytes, 0)
+      assert.isAtMost(bytes, granted)
+      assert.isAbove(bytes, granted * 0.9)
+      assert.isAtMost(measured.mock.calls.length, 5 * batches.length)
     }))
 })
 
