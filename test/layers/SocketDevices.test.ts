@@ -7,6 +7,7 @@ import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schema, Scope, Stream } f
 import { FailureTolerator, Feed, Feeder, type Ledger, type RemoteDevices, Tensor } from "effect-feeder"
 import type { Source } from "effect-feeder/actors/QueueRunner"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
+import { ManualSource } from "effect-feeder/testing"
 import type { ConsumerSettings } from "../fixtures/messages.ts"
 import { blobBytes, Kept, Numbers } from "../fixtures/messages.ts"
 import {
@@ -411,12 +412,16 @@ describe("a link", () => {
           ports.map((port): ConsumerSettings => ({ port, feeds: [one.name], concurrency: 4, millis: 2 }))
         )
         const proxy = yield* makeProxy(ports[0])
-        const { open, source } = yield* gated(600, 1200)
+        const manual = yield* ManualSource.make<number>()
+        const source = Stream.fromPull(Effect.succeed(Effect.map(manual.source, (n): readonly [number] => [n])))
         const addresses = [proxy.port, ports[1]]
         const { feeder, ledger } = yield* one.name === "kept"
           ? startFeed(one.feed, source, addresses, { lease: 800 })
           : startFeed(one.feed, source, addresses, { lease: 800 })
-        yield* a!.printed("Handed", 100)
+        // The first that is there would take all.
+        yield* when(feeder, areLive)
+        yield* manual.push(...numbers(0, 600))
+        yield* a!.printed("Handed", 20)
         yield* proxy.freeze
         const frozenAt = performance.now()
         yield* when(feeder, ({ devices }) => devices[0]!.session > 1)
@@ -424,9 +429,11 @@ describe("a link", () => {
         assert.isAbove(performance.now() - frozenAt, 400)
         assert.isBelow(performance.now() - frozenAt, 3000)
         yield* proxy.heal
+        yield* when(feeder, areLive)
         const before = handed([a!]).length
-        yield* open
-        yield* a!.printed("Handed", before + 50)
+        yield* manual.push(...numbers(600, 1200))
+        yield* manual.end
+        yield* a!.printed("Handed", before + 20)
         const account = yield* ledger
         yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
         assertEachSeen([a!, b!], 1200)
