@@ -47,7 +47,12 @@ const startFeed = <Name extends string, Ack extends RemoteDevices.Acknowledge>(
       feeder,
       finish: Effect.suspend(() => {
         isEnough = true
-        return Fiber.join(fiber)
+        return Effect.timeoutOrElse(Fiber.join(fiber), {
+          duration: "40 seconds",
+          orElse: () =>
+            Effect.flatMap(feeder.status, (status) =>
+              Effect.die(new Error(`the feed of ${feed.name} did not end: ${JSON.stringify(status, undefined, 1)}`)))
+        })
       })
     }
   }).pipe(
@@ -71,7 +76,7 @@ const when = <S extends Feed.ElementSchema, E>(
 
 /** How long it takes to connect there: once there and back. */
 const connectMillis = (host: string, port: number): Effect.Effect<number> =>
-  Effect.callback((resume) => {
+  Effect.callback<number>((resume) => {
     const began = performance.now()
     const socket = Net.connect({ host, port })
     socket.once("error", (error) => resume(Effect.die(error)))
@@ -79,7 +84,8 @@ const connectMillis = (host: string, port: number): Effect.Effect<number> =>
       socket.destroy()
       resume(Effect.succeed(performance.now() - began))
     })
-  })
+    return Effect.sync(() => socket.destroy())
+  }).pipe(Effect.timeout("20 seconds"), Effect.orDie)
 
 /** From a host that was never away nothing is taken back: no element is handed out there twice. */
 const assertOnceAt = (consumers: ReadonlyArray<Process>, feed: Handed["feed"]) => {
