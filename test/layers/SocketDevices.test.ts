@@ -21,6 +21,7 @@ import {
   startFeeder,
   until
 } from "../fixtures/processes.ts"
+import { assertEachSeen, handed } from "../fixtures/seen.ts"
 
 /** Long enough for a busy machine. */
 const lease = 5000
@@ -55,25 +56,6 @@ const startFeed = <Name extends string, Ack extends RemoteDevices.Acknowledge, S
       Logger.layer([])
     ])
   )
-
-const handed = (consumers: ReadonlyArray<Process>) => consumers.flatMap((consumer) => consumer.all("Handed"))
-
-/** Laws 3 and 4, by what the consumers saw: no element unseen, none doubled without a mark, and each is what it was. */
-const assertEachSeen = (consumers: ReadonlyArray<Process>, count: number, mayBeUnseen = 0) => {
-  const unmarked = new Map<number, number>()
-  const seen = new Set<number>()
-  for (const { attempt, element, ordinal, redelivered } of handed(consumers)) {
-    assert.strictEqual(element, ordinal)
-    if (attempt > 1) assert.isTrue(redelivered)
-    seen.add(ordinal)
-    if (!redelivered) unmarked.set(ordinal, (unmarked.get(ordinal) ?? 0) + 1)
-  }
-  const doubled = [...unmarked].filter(([, times]) => times > 1).map(([ordinal]) => ordinal)
-  assert.deepStrictEqual(doubled, [], "handed out twice without a mark")
-  const unseen = numbers(0, count).filter((ordinal) => !seen.has(ordinal))
-  assert.isAtMost(unseen.length, mayBeUnseen, `never handed out: ${unseen.slice(0, 20).join(", ")}`)
-  return unseen.length
-}
 
 const assertExact = (ledger: Ledger.Ledger, count: number) => {
   const { accepted, dead, delivered, dropped, generated, heldByDead, inDoubt, leased, lost, queued, redelivered } =
