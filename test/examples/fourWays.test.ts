@@ -64,7 +64,7 @@ it.live(
 
 it.live("a broker that goes on is left without a stream", () =>
   Effect.gen(function*() {
-    const nats = yield* Effect.acquireRelease(Effect.promise(Nats.start), (nats) => Effect.promise(nats.stop))
+    const nats = yield* Effect.acquireRelease(Effect.promise(() => Nats.start()), (nats) => Effect.promise(nats.stop))
     const program = yield* start(["--layer=jetstream", "--elements=500", `--servers=${nats.url}`])
     const said = yield* program.all.pipe(Stream.decodeText(), Stream.mkString)
     assert.strictEqual(yield* program.exitCode, 0, said)
