@@ -1,5 +1,14 @@
-import { type Cause, Context, Effect, Schema, Stream } from "effect"
-import { Feed, Feeder, type Ledger, type RemoteDevices, ResumableSource, Tensor } from "effect-feeder"
+import { type Cause, Context, Effect, Schema, type Scope, Stream } from "effect"
+import {
+  type BatchCodec,
+  Feed,
+  Feeder,
+  type FeedQueue,
+  type Ledger,
+  type RemoteDevices,
+  ResumableSource,
+  Tensor
+} from "effect-feeder"
 import * as Signals from "effect-feeder/layers/Signals"
 import { describe, expect, it } from "tstyche"
 
@@ -81,6 +90,17 @@ describe("the long form", () => {
     // @ts-expect-error is not assignable
     const elements = feeder.setMany([digit])
     expect([right, labels, elements]).type.toBeAssignableTo<ReadonlyArray<unknown>>()
+  })
+
+  it("has producers that take its elements, and nothing else", () => {
+    expect(feeder.producer).type.toBe<
+      Effect.Effect<Feeder.Producer<typeof Digits["element"]["Type"]>, Feeder.FeedError, Scope.Scope>
+    >()
+    expect<Feeder.Producer<typeof digit>["push"]>().type.toBeCallableWith(digit)
+    expect<Feeder.Producer<typeof digit>["push"]>().type.not.toBeCallableWith({ ...digit, label: "1" })
+    expect<ReturnType<Feeder.Producer<typeof digit>["push"]>>().type.toBe<
+      Effect.Effect<void, BatchCodec.ElementInvalid | FeedQueue.QueueClosed | Feeder.Undelivered>
+    >()
   })
 
   it("gives elements and stacked batches", () => {
