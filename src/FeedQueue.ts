@@ -356,16 +356,28 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       const next = takeFirst(stored, most - before.length)
       return [before.length === 0 ? next : before.concat(next), false]
     }
-    const kept = before
+    let kept = before
     while (kept.length < most && stored.length > 0) {
-      const element = MutableList.take(stored) as A
-      if (isCurrent?.(element) === false) continue
-      if (isAlone?.(element) === true) {
-        if (kept.length > 0) MutableList.prepend(stored, element)
-        else kept.push(element)
-        return [kept, kept.length < most]
+      const next = takeFirst(stored, most - kept.length)
+      let start = 0 // of those that are kept and not added yet
+      const keepTo = (end: number) => {
+        if (kept.length === 0 && end - start === next.length) kept = next
+        else for (; start < end; start++) kept.push(next[start]!)
+        start = end + 1
       }
-      kept.push(element)
+      for (let i = 0; i < next.length; i++) {
+        const element = next[i]!
+        if (isCurrent?.(element) === false) {
+          keepTo(i)
+        } else if (isAlone?.(element) === true) {
+          keepTo(i)
+          const isFirst = kept.length === 0
+          if (isFirst) kept.push(element)
+          MutableList.prependAll(stored, next.slice(isFirst ? i + 1 : i))
+          return [kept, kept.length < most]
+        }
+      }
+      keepTo(next.length)
     }
     return [kept, false]
   }

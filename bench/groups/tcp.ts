@@ -72,7 +72,7 @@ const small = (): Group => {
       { row: "tcp-small-one-zeromq", ours: ["iterable"], peer: ["zeromq-element"], goal: 30 },
       { row: "tcp-small-effect-zeromq", ours: ["effect"], peer: ["zeromq-element"], goal: null }
     ],
-    options: { millis: 250 }
+    options: { millis: 600 }
   })
 }
 
@@ -101,7 +101,7 @@ const tensor = (): Group => {
       { row: "tcp-tensor-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: 0.75 },
       { row: "tcp-tensor-net", ours: ["chunks", "stacked"], peer: ["columns"], goal: null }
     ],
-    options: { millis: 250 }
+    options: { millis: 400 }
   })
 }
 

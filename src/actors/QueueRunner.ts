@@ -126,22 +126,23 @@ export const make = <Given, A, E, R>(options: {
       hand = all
       return Result.void
     }
-    const elements: Array<A> = []
+    const parts: Array<ReadonlyArray<A>> = []
+    const elements = () => parts.length === 1 ? parts[0]! : parts.flat()
     for (let i = 0; i < pulled.length; i++) {
       const read = options.read(pulled[i]!)
       if (Result.isFailure(read)) {
-        if (elements.length === 0) {
+        if (parts.every((part) => part.length === 0)) {
           pulled = pulled.slice(i + 1)
           return Result.fail(read.failure)
         }
         pulled = pulled.slice(i)
-        hand = elements
+        hand = elements()
         return Result.void
       }
-      for (const element of read.success) elements.push(element)
+      parts.push(read.success)
     }
     pulled = []
-    hand = elements
+    hand = elements()
     return Result.void
   }
 

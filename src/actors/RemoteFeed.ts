@@ -225,11 +225,11 @@ export const make = <A>(options: {
   const gather = (items: ReadonlyArray<FeedSession.Item<A>>): void => {
     let last = gathered.at(-1)?.ordinal ?? -1
     let isInOrder = true
-    for (const item of items) {
-      gathered.push(item)
-      if (item.ordinal < last) isInOrder = false
-      last = item.ordinal
+    for (const { ordinal } of items) {
+      if (ordinal < last) isInOrder = false
+      last = ordinal
     }
+    gathered = gathered.concat(items)
     // What other remote feeds took before, and gave back unsent, may follow those behind it.
     if (!isInOrder) gathered.sort((a, b) => a.ordinal - b.ordinal)
   }

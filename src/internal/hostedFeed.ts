@@ -87,6 +87,9 @@ export interface HostedFeed {
 /** A report tells of all results that the feeder may not know, so their causes must not make it too long for a frame. */
 const brief = (cause: string): string => cause.length <= 500 ? cause : `${cause.slice(0, 500).toWellFormed()} …`
 
+const areEntries = (handed: ReadonlyArray<Handed<unknown>>): handed is ReadonlyArray<Entry> =>
+  handed.every((one) => one instanceof Entry)
+
 /** Opens one feed of a device. */
 export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
   Effect.gen(function*() {
@@ -353,10 +356,8 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     const settle = (handed: ReadonlyArray<Handed<unknown>>, results: Results) =>
       Effect.sync(() => {
-        const entries = handed.map((one) => {
-          if (one instanceof Entry) return one
-          throw new TypeError("what is settled must have been handed out by this device")
-        })
+        if (!areEntries(handed)) throw new TypeError("what is settled must have been handed out by this device")
+        const entries = handed
         let fenced = 0
         for (let i = 0; i < entries.length;) {
           const end = i + together(entries, i)
