@@ -16,6 +16,9 @@ const longest = [
   "layers/ClusterDevices.processes",
   "layers/stopping",
   "layers/SocketDevices.hosts",
+  "layers/WorkerDevices.laws",
+  "simulation/simulation",
+  "bounded/bounded",
   "sessions"
 ]
 
@@ -40,7 +43,7 @@ export default defineConfig({
     setupFiles: ["test/setup.ts"],
     testTimeout: 30_000,
     // Most of them wait for processes and sockets more than they compute.
-    maxWorkers: 3,
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
     reporters: process.env["CI"] ? ["default", ["json", { outputFile: ".reports/unit.json" }]] : ["default"]
   }
