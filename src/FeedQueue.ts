@@ -155,8 +155,6 @@ export interface FeedQueue<in out A> {
   sizeUnsafe(): number
   /** Everything the queue answers for: `size` and what a waiting take collects. */
   heldUnsafe(): number
-  /** Whether takes wait. */
-  areTakesWaitingUnsafe(): boolean
   /** Whether all that is stored is being collected by a take of several that waits for more. */
   isCollectingUnsafe(): boolean
 }
@@ -535,7 +533,6 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     isClosedUnsafe: () => isClosed,
     sizeUnsafe,
     heldUnsafe: () => stored.length,
-    areTakesWaitingUnsafe: () => takers.first !== undefined,
     isCollectingUnsafe: () => {
       const need = takers.first?.turn.need ?? 1
       return need > 1 && need > stored.length

@@ -41,6 +41,8 @@ export interface Owner<A> {
   readonly rejectedUnsafe: (device: string, item: FeedSession.Item<A>, cause: string, invalid: boolean) => void
   /** Whether elements may be taken; not once the feeder cannot go on, though it has not stopped yet. */
   readonly canFeed: () => boolean
+  /** Whether other devices are fed from the queue too. */
+  readonly isShared: () => boolean
   /** The feeder cannot go on. */
   readonly failUnsafe: (error: ElementTooLarge) => void
   readonly changedUnsafe: () => void
@@ -83,7 +85,7 @@ export type Tolerator = Restarts.Tolerator
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
 
-/** Most elements of a frame while other devices wait for elements: each is served often, so that all get as much. */
+/** Most elements of a frame where other devices are fed too: each is served often, so that all get as much. */
 const fairShare = 256
 
 /** The first of some items, as many as may be sent in one frame. */
@@ -262,7 +264,7 @@ export const make = <A>(options: {
         mayFindEnd = !isStuck
         const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        const most = owner.queue.areTakesWaitingUnsafe() ? Math.min(likely, fairShare) : likely
+        const most = owner.isShared() ? Math.min(likely, fairShare) : likely
         const room = Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gathered.length
         const isBusy = isSending || frames.length > 0
         const hasNone = owner.queue.isClosedUnsafe() && owner.queue.heldUnsafe() === 0

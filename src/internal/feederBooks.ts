@@ -295,6 +295,7 @@ export const make = <A>(options: {
       canFeed: () =>
         books.fatal === undefined && !books.isDraining && backOff.waiting() < mostWaiting &&
         box.pending() < mostWaiting,
+      isShared: () => remotes.size > 1,
       failUnsafe: (reason) => books.failUnsafe(reason),
       putBackUnsafe,
       acknowledgedUnsafe,
