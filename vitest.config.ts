@@ -43,7 +43,7 @@ export default defineConfig({
     setupFiles: ["test/setup.ts"],
     testTimeout: 30_000,
     // Most of them wait for processes and sockets more than they compute.
-    maxWorkers: 4,
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     reporters: process.env["CI"] ? ["default", ["json", { outputFile: ".reports/unit.json" }]] : ["default"]
   }
