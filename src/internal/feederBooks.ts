@@ -7,6 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import type * as Scope from "effect/Scope"
 import type * as Coordinator from "../actors/Coordinator.ts"
+import type { QueueRunner } from "../actors/QueueRunner.ts"
 import type * as RemoteFeed from "../actors/RemoteFeed.ts"
 import type { BatchCodec } from "../BatchCodec.ts"
 import type { Reason } from "../DeadLetters.ts"
@@ -45,8 +46,8 @@ export interface Remote<A> {
 export interface Run {
   readonly outer: Coordinator.Coordinator<unknown>
   readonly links: Coordinator.Coordinator<unknown>
-  /** What runs the sources. */
-  readonly runners: Array<Fiber.Fiber<unknown, unknown>>
+  /** The sources that run, and what runs them. */
+  readonly runners: Map<QueueRunner<unknown>, Fiber.Fiber<unknown, unknown>>
   /** What all remote feeds share, if they restart together. */
   readonly restarts: Restarts | undefined
 }

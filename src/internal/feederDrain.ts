@@ -46,7 +46,7 @@ export const drain = <A>(options: {
     if (run === undefined) return Effect.sync(account)
     // In one step: nothing is admitted or sent any more.
     books.isDraining = true
-    for (const runner of run.runners) runner.interruptUnsafe()
+    for (const fiber of run.runners.values()) fiber.interruptUnsafe()
     const stop = run.outer.requestStop()
     return Effect.scoped(Effect.gen(function*() {
       const changed = yield* books.watch

@@ -12,7 +12,7 @@ import type { Tolerator } from "../actors/RemoteFeed.ts"
 import { ElementInvalid } from "../BatchCodec.ts"
 import type * as Ledger from "../Ledger.ts"
 import { PositionInvalid } from "../ResumableSource.ts"
-import type { Books } from "./feederBooks.ts"
+import type { Books, Run } from "./feederBooks.ts"
 import type { Devices } from "./feederDevices.ts"
 import * as Drain from "./feederDrain.ts"
 import type { FeedError } from "./feedError.ts"
@@ -54,8 +54,6 @@ export const make = <A>(options: {
   let isClaimed = false
   let claims = 0
   let isStopAsked = false
-  /** The run that goes on has started its sources. */
-  let areStarted = false
   /** How the feeding ended, or this run if it failed. */
   let over = Deferred.makeUnsafe<void, unknown>()
 
@@ -79,10 +77,11 @@ export const make = <A>(options: {
       changed.closeUnsafe()
       if (books.fatal !== undefined) return yield* books.fatal
       // Most changes are none to look at every device for.
-      if (!isAllOut() && !hasFailed()) continue
+      const isOut = isAllOut()
+      if (!isOut && !hasFailed()) continue
       const all = [...remotes.values()]
-      const isFed = isFinished()
-      if (isAllOut()) { for (const { feed } of all) feed.flushUnsafe() }
+      const isFed = isOut && books.isAllAcknowledged()
+      if (isOut) { for (const { feed } of all) feed.flushUnsafe() }
       if (isFed) { for (const { feed } of all) feed.drainUnsafe() }
       const failed = all.flatMap((remote) => remote.failed ?? [])
       // With nothing left to feed it is no failure that the devices are gone, unless none of them ever fitted.
@@ -103,21 +102,20 @@ export const make = <A>(options: {
   // The last source that ends closes the queue.
   const closeIfDone = Effect.suspend(() => areSourcesDone() ? Effect.ignore(queue.close()) : Effect.void)
 
-  /** Runs a source under a coordinator. */
-  const start = (outer: Coordinator.Coordinator<unknown>, runner: QueueRunner.QueueRunner<unknown>) => {
+  /** Runs a source in a run, unless it does already. */
+  const start = ({ outer, runners }: Run, runner: QueueRunner.QueueRunner<unknown>): Effect.Effect<void> => {
     const source = runner.run.pipe(
       Effect.catchIf(isInvalid, (invalid) => Effect.fail(error(invalid))),
       Effect.andThen(closeIfDone),
-      Effect.andThen(Effect.sync(changedUnsafe))
+      Effect.andThen(Effect.sync(changedUnsafe)),
+      Effect.ensuring(Effect.sync(() => runners.delete(runner)))
     )
-    return outer.fork(
-      runner.name,
-      Effect.withFiber((fiber) => {
-        if (books.isDraining) return Effect.void // since before it began
-        books.run?.runners.push(fiber)
-        return source
+    return Effect.suspend(() => {
+      if (runners.has(runner) || books.isDraining) return Effect.void
+      return Effect.map(outer.fork(runner.name, source), (fiber) => {
+        runners.set(runner, fiber)
       })
-    )
+    })
   }
 
   const runOnce: Effect.Effect<Ledger.Ledger, unknown> = Effect.scoped(Effect.gen(function*() {
@@ -126,22 +124,18 @@ export const make = <A>(options: {
     const restarts = options.isTogether ? yield* Restarts.make(options.tolerate) : undefined
     books.fatal = undefined
     if (Deferred.isDoneUnsafe(over)) over = Deferred.makeUnsafe()
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        books.run = { outer, links, restarts, runners: [] }
-      }),
+    const run = yield* Effect.acquireRelease(
+      Effect.sync((): Run => books.run = { outer, links, restarts, runners: new Map() }),
       () =>
         Effect.sync(() => {
           books.run = undefined
-          areStarted = false
           changedUnsafe()
         })
     )
     yield* outer.fork("monitor", monitor)
     if (isStopAsked) yield* outer.requestStop()
     yield* devices.start
-    areStarted = true
-    for (const runner of runners) yield* start(outer, runner)
+    for (const runner of runners) yield* start(run, runner)
     yield* closeIfDone
     yield* outer.join({ gracePeriod })
     yield* links.join({ gracePeriod })
@@ -190,10 +184,7 @@ export const make = <A>(options: {
         return Drain.drain({ books, within, isFinished, isOver: () => !isClaimed || claims !== claim })
       }),
     feeding: Effect.suspend(() => books.hasFed() ? Effect.void : Effect.raceFirst(Deferred.await(over), fed)),
-    join: (runner) =>
-      Effect.suspend(() =>
-        books.run === undefined || !areStarted ? Effect.void : Effect.asVoid(start(books.run.outer, runner))
-      ),
+    join: (runner) => Effect.suspend(() => books.run === undefined ? Effect.void : start(books.run, runner)),
     close: Effect.suspend(() => Deferred.interrupt(over))
   }
 }

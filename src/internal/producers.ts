@@ -13,6 +13,7 @@ import type { ElementInvalid } from "../BatchCodec.ts"
 import { Reason } from "../DeadLetters.ts"
 import { QueueClosed } from "../FeedQueue.ts"
 import type { Books, Slot } from "./feederBooks.ts"
+import type { Origin } from "./outstanding.ts"
 import type { Admit } from "./overflow.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"
@@ -75,8 +76,8 @@ export interface Producers<in A> {
 export const make = <A>(options: {
   readonly feed: string
   readonly feeder: string
-  readonly books: Books<A>
-  /** As one of these it keeps the feed from ending. */
+  readonly books: Pick<Books<A>, "afterUnsafe" | "changedSoonUnsafe">
+  /** Among these it keeps the feed from ending. */
   readonly runners: Array<QueueRunner<unknown>>
   readonly read: {
     readonly element: (element: A) => Result.Result<ReadonlyArray<Slot<A>>, ElementInvalid>
@@ -88,11 +89,6 @@ export const make = <A>(options: {
 }): Producers<A> => {
   const { admit, books, feed, feeder, read, runners } = options
   const waiting = new Set<Deferred.Deferred<void, Undelivered>>()
-
-  const answer = (pushed: Deferred.Deferred<void, Undelivered>, exit: Exit.Exit<void, Undelivered>): void => {
-    waiting.delete(pushed)
-    Deferred.doneUnsafe(pushed, exit)
-  }
 
   const undelivered = (
     reason: Undelivered["reason"],
@@ -107,22 +103,12 @@ export const make = <A>(options: {
 
   /** A slot that tells what became of it once the books are in order. */
   const followed = (slot: Slot<A>, pushed: Deferred.Deferred<void, Undelivered>): Slot<A> => {
-    const { attempt, element, id, ordinal } = slot
-    return {
-      ordinal,
-      attempt,
-      element,
-      id,
-      origin: {
-        settledUnsafe: (burial) =>
-          books.afterUnsafe(() =>
-            answer(
-              pushed,
-              burial === undefined ? Exit.void : undelivered(burial.reason, burial.attempts, burial.causes)
-            )
-          )
-      }
+    const { attempt, chunk, element, index, ordinal } = slot
+    const settledUnsafe: Origin["settledUnsafe"] = (letter) => {
+      const exit = letter === undefined ? Exit.void : undelivered(letter.reason, letter.attempts, letter.causes)
+      books.afterUnsafe(() => Deferred.doneUnsafe(pushed, exit))
     }
+    return { ordinal, attempt, element, chunk, index, origin: { settledUnsafe } }
   }
 
   const readAll = (elements: ReadonlyArray<A>): Result.Result<ReadonlyArray<Slot<A>>, ElementInvalid> => {
@@ -136,20 +122,15 @@ export const make = <A>(options: {
 
   const open = Effect.acquireRelease(
     Effect.suspend(() => {
-      const closing = Latch.makeUnsafe(false)
-      let isClosed = false
-      const runner: QueueRunner<never> = {
-        name: `source ${runners.length + 1}`,
-        run: closing.await,
-        isDone: () => isClosed
-      }
+      const closed = Latch.makeUnsafe(false)
+      const runner: QueueRunner<never> = { name: "a producer", run: closed.await, isDone: () => closed.isOpen() }
       runners.push(runner)
       const give = <E>(
         slots: () => Result.Result<ReadonlyArray<Slot<A>>, ElementInvalid>,
         use: (slots: ReadonlyArray<Slot<A>>) => Effect.Effect<void, E>
       ): Effect.Effect<void, E | ElementInvalid | QueueClosed> =>
         Effect.suspend((): Effect.Effect<void, E | ElementInvalid | QueueClosed> => {
-          if (isClosed) return Effect.fail(new QueueClosed({ queue: feed }))
+          if (closed.isOpen()) return Effect.fail(new QueueClosed({ queue: feed }))
           const read = slots()
           return Result.isFailure(read) ? Effect.fail(read.failure) : use(read.success)
         })
@@ -167,8 +148,8 @@ export const make = <A>(options: {
           })
       }
       const close = Effect.suspend(() => {
-        isClosed = true
-        return closing.open
+        runners.splice(runners.indexOf(runner), 1)
+        return closed.open
       })
       return Effect.as(options.join(runner), { producer, close })
     }),
@@ -178,7 +159,7 @@ export const make = <A>(options: {
   return {
     open,
     closeUnsafe: () => {
-      for (const pushed of waiting) answer(pushed, undelivered("feeder closed", 0, []))
+      for (const pushed of waiting) Deferred.doneUnsafe(pushed, undelivered("feeder closed", 0, []))
     }
   }
 }
