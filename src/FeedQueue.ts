@@ -188,7 +188,7 @@ export interface Options<in out A> {
   readonly onLook?: () => void
   /**
    * Asked about each element in the step that hands it out. One that is refused is discarded, and the take goes on to
-   * the next or waits on. May be asked again about an element it kept, when others of the batch were refused.
+   * the next or waits on. May be asked again about an element it kept, when the batch has become too short, or was cut before it.
    *
    * It runs in the middle of that step: it must not throw, not touch the queue, and not resume a fiber (as
    * `Latch.openUnsafe` and `Deferred.doneUnsafe` do), which could interrupt the taker and so lose what it is given.
@@ -350,32 +350,22 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   /** Up to `most` that are current, after those that were taken `before`, and whether one that is to be alone has ended them. */
   const nextOnes = (most: number, before: Array<A> = []): readonly [batch: Array<A>, isCut: boolean] => {
-    if (isCurrent === undefined && isAlone === undefined) {
-      const next = takeFirst(stored, most - before.length)
-      return [before.length === 0 ? next : before.concat(next), false]
-    }
     let kept = before
+    const keep = (next: Array<A>) => {
+      kept = kept.length === 0 ? next : kept.concat(next)
+    }
     while (kept.length < most && stored.length > 0) {
-      const next = takeFirst(stored, most - kept.length)
-      let start = 0 // of those that are kept and not added yet
-      const keepTo = (end: number) => {
-        if (kept.length === 0 && end - start === next.length) kept = next
-        else for (; start < end; start++) kept.push(next[start]!)
-        start = end + 1
+      const first = takeFirst(stored, most - kept.length)
+      const current = isCurrent === undefined ? first : first.filter(isCurrent)
+      const alone = isAlone === undefined ? -1 : current.findIndex(isAlone)
+      if (alone < 0) {
+        keep(current)
+        continue
       }
-      for (let i = 0; i < next.length; i++) {
-        const element = next[i]!
-        if (isCurrent?.(element) === false) {
-          keepTo(i)
-        } else if (isAlone?.(element) === true) {
-          keepTo(i)
-          const isFirst = kept.length === 0
-          if (isFirst) kept.push(element)
-          MutableList.prependAll(stored, next.slice(isFirst ? i + 1 : i))
-          return [kept, kept.length < most]
-        }
-      }
-      keepTo(next.length)
+      const end = alone === 0 && kept.length === 0 ? 1 : alone
+      MutableList.prependAll(stored, current.slice(end))
+      keep(current.slice(0, end))
+      return [kept, kept.length < most]
     }
     return [kept, false]
   }

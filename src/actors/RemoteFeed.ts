@@ -231,7 +231,9 @@ export const make = <A>(options: {
       if (ordinal < last) isInOrder = false
       last = ordinal
     }
-    gathered = gathered.concat(items)
+    // Most often all at once; a source of single elements brings them one by one.
+    if (gathered.length === 0) gathered = items.slice()
+    else for (const item of items) gathered.push(item)
     // What other remote feeds took before, and gave back unsent, may follow those behind it.
     if (!isInOrder) gathered.sort((a, b) => a.ordinal - b.ordinal)
   }

@@ -354,10 +354,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       return fenced
     }
 
-    const settle = (handed: ReadonlyArray<Handed<unknown>>, results: Results) =>
+    const settle = (entries: ReadonlyArray<Handed<unknown>>, results: Results) =>
       Effect.sync(() => {
-        if (!areEntries(handed)) throw new TypeError("what is settled must have been handed out by this device")
-        const entries = handed
+        if (!areEntries(entries)) throw new TypeError("what is settled must have been handed out by this device")
         let fenced = 0
         for (let i = 0; i < entries.length;) {
           const end = i + together(entries, i)

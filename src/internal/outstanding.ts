@@ -224,20 +224,19 @@ export const accept = <A>(
   accepted: number
 ): readonly [Outstanding<A>, Pick<Settlement<A>, "acknowledged" | "redelivered">] => {
   const { base, out, resolved, sent, sentBytes } = outstanding
-  let acknowledged: ReadonlyArray<Item<A>> = []
+  const acknowledged: Array<ReadonlyArray<Item<A>>> = []
   let redelivered = 0
   for (const { first, items, runs } of out) {
     const from = Math.max(0, base - first + 1)
     const to = Math.min(items.length, accepted - first + 1)
     if (to <= from) break
-    const part = from === 0 && to === items.length ? items : items.slice(from, to)
-    acknowledged = acknowledged.length === 0 ? part : acknowledged.concat(part)
+    acknowledged.push(from === 0 && to === items.length ? items : items.slice(from, to))
     redelivered += countAgain(runs, from, to)
   }
   const next = Math.max(base, accepted)
   return [
     { base: next, out: above(out, accepted), resolved, sent, sentBytes },
-    { acknowledged, redelivered }
+    { acknowledged: acknowledged.length === 1 ? acknowledged[0]! : acknowledged.flat(), redelivered }
   ]
 }
 

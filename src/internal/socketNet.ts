@@ -182,7 +182,8 @@ const mostRead = 256 * 1024
 const leastRead = 4096
 
 /** Read into by all sockets: what was read is cut, and copied, before another is. An idle one keeps no buffer. */
-const staging = Buffer.allocUnsafeSlow(mostRead)
+let shared: Buffer | undefined
+const staging = (): Buffer => shared ??= Buffer.allocUnsafeSlow(mostRead)
 
 /** How much of a body must be missing for it to be read into at once. */
 const directBytes = 16 * 1024
@@ -202,7 +203,7 @@ export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
       isDirect = rest !== undefined && rest.length >= directBytes
       if (isDirect && rest !== undefined) return rest
       // After a large body comes another, most likely, and all but its beginning is to be read directly.
-      return wasDirect ? staging.subarray(0, leastRead) : staging
+      return wasDirect ? staging().subarray(0, leastRead) : staging()
     }
     const callback = (count: number, bytes: Uint8Array): boolean => {
       if (isDirect) {
