@@ -403,7 +403,7 @@ describe("a link", () => {
         // The first that is there would take all.
         yield* when(feeder, areLive)
         yield* manual.push(...numbers(0, 600))
-        yield* a!.printed("Handed", 20)
+        yield* a!.printed("Handed", 100)
         yield* proxy.freeze
         const frozenAt = performance.now()
         yield* when(feeder, ({ devices }) => devices[0]!.session > 1)
@@ -415,7 +415,7 @@ describe("a link", () => {
         const before = handed([a!]).length
         yield* manual.push(...numbers(600, 1200))
         yield* manual.end
-        yield* a!.printed("Handed", before + 20)
+        yield* a!.printed("Handed", before + 50)
         const account = yield* ledger
         yield* Effect.forEach([a!, b!], (consumer) => consumer.exited)
         assertEachSeen([a!, b!], 1200)

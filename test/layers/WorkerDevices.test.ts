@@ -98,10 +98,13 @@ for (const kind of ["thread", "process"] as const) {
         assert.deepStrictEqual(new Set(log.lines().map(({ device }) => device)), new Set(devices.map(String)))
       }))
 
+    const elements = 150
+
     const crash = (bad: number, options: Partial<WorkerDevices.Options> = {}) =>
       Effect.gen(function*() {
         const log = yield* makeLog
-        const source = range(400)
+        // Few enough for the other one to be done with all of them before the one that crashed is fed again.
+        const source = range(elements)
         source[40] = bad
         const [ledger, status] = yield* Effect.gen(function*() {
           yield* running(2)
@@ -112,23 +115,20 @@ for (const kind of ["thread", "process"] as const) {
           return [ledger, yield* status] as const
         }).pipe(Effect.provide(layer(kind, log.file, { settings: { millis: 3 }, ...options })))
         // By the books.
-        assert.deepInclude(ledger, { generated: 400, delivered: 400, queued: 0, leased: 0, dead: 0, lost: 0 })
+        assert.deepInclude(ledger, { generated: elements, delivered: elements, queued: 0, leased: 0, dead: 0, lost: 0 })
         const handed = log.handed()
         const fatal = handed.find(({ attempt, n }) => n === bad && attempt === 1)
         if (fatal === undefined) return assert.fail("it was not handed out")
         // By what consumers saw: all of it, and nothing twice unless it was marked.
-        assert.deepStrictEqual(new Set(handed.map(({ ordinal }) => ordinal)), new Set(range(400)))
+        assert.deepStrictEqual(new Set(handed.map(({ ordinal }) => ordinal)), new Set(range(elements)))
         const unmarked = handed.filter(({ redelivered }) => !redelivered).map(({ ordinal }) => ordinal)
         assert.strictEqual(new Set(unmarked).size, unmarked.length)
         // What was in flight at the worker that crashed was done elsewhere, and nothing that was with another.
         const again = handed.filter(({ redelivered }) => redelivered)
         assert.isAtLeast(again.length, 1)
         assert.isAtMost(again.length, Numbers.capacity + 1)
-        const isSame = ({ pid, threadId }: WorkerLine) => pid === fatal.pid && threadId === fatal.threadId
-        assert.isEmpty(again.filter(isSame))
-        // A slow machine may have left some of it to the worker that took its place.
         const elsewhere = again.filter(({ device }) => device !== fatal.device)
-        assert.isAbove(elsewhere.length, again.length / 2)
+        assert.strictEqual(elsewhere.length, again.length)
         const other = handed.filter(({ device, redelivered }) => device !== fatal.device && !redelivered)
         assert.isEmpty(other.filter(({ ordinal }) => again.some((one) => one.ordinal === ordinal)))
         const failed = status.find(({ device }) => device === fatal.device)

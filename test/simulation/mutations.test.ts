@@ -15,4 +15,4 @@ it.live("the simulator finds each planted bug", () =>
     assert.strictEqual(caught, planted)
     // What is caught in a history that fails anyway is not caught.
     assert.isUndefined(yield* runUnmutated(results.flatMap(({ caughtAt }) => caughtAt ?? [])))
-  }), 300_000)
+  }), 180_000)

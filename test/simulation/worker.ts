@@ -73,7 +73,7 @@ const answer = ({ runs, seed, step }: typeof Request.Type): void => {
       }
     } catch (error) {
       sum = { ...sum, histories: sum.histories + 1 }
-      const message = String(error).slice(0, 400)
+      const message = String(error).split("\n", 1).join("").slice(0, 400)
       say({ _tag: "Failure", seed: i, message, ...(error instanceof Violation ? { law: error.law } : {}) })
     }
     if (sum.histories === every) {
