@@ -13,8 +13,8 @@ const none: Figures = { ours: "—", peer: "—", ratio: "—" }
 const median = (cell: string | undefined): string => cell?.replace(/\(.*\)/, "").trim() ?? "—"
 
 /** The figures of a row of the document, if it was measured. */
-const figuresOf = (readme: string, row: string | undefined): Figures => {
-  const line = row === undefined ? undefined : readme.split("\n").find((line) => line.startsWith(`| ${row} `))
+const figuresOf = (readme: string, row: string): Figures => {
+  const line = readme.split("\n").find((line) => line.startsWith(`| ${row} `))
   const [, , , ours, , peer, ratio] = line?.split("|") ?? []
   return ratio === undefined || ratio.trim() === ""
     ? none
@@ -43,10 +43,9 @@ const head = [
 /** The table, from the document as it stands. */
 export const costsOf = (readme: string): string => {
   const lines = layers.map(({ group, layer, row }) => {
-    const rows = (["small", "tensor"] as const).map((payload) =>
-      row === undefined ? `${group}-${payload}` : `${group}-${payload}-${row}`
-    )
-    const [small, tensor] = rows.map((row) => figuresOf(readme, row)) as [Figures, Figures]
+    const nameOf = (payload: "small" | "tensor") => [group, payload, ...row === undefined ? [] : [row]].join("-")
+    const [smallRow, tensorRow] = [nameOf("small"), nameOf("tensor")]
+    const [small, tensor] = [figuresOf(readme, smallRow), figuresOf(readme, tensorRow)]
     const ratio = [small, tensor].map(({ peer, ratio }) => `${ratio} to ${peer}`).join(", ")
     const isToTcp = group === "layers"
     return [
@@ -55,17 +54,16 @@ export const costsOf = (readme: string): string => {
       tensor.ours,
       isToTcp ? "" : ratio,
       isToTcp ? ratio : "",
-      rows.map((row) => `\`${row}\``).join(", ")
+      `\`${smallRow}\`, \`${tensorRow}\``
     ]
   })
   const all = [head, ...lines]
   const widths = head.map((_, i) => Math.max(...all.map((line) => line[i]!.length)))
   const text = (line: ReadonlyArray<string>) => `| ${line.map((cell, i) => cell.padEnd(widths[i]!)).join(" | ")} |`
   const table = [text(head), text(widths.map((width) => "-".repeat(width))), ...lines.map(text)].join("\n")
-  const [p50, p99, ten, hundred, heap] = ["latency-p50", "latency-p99", "devices-10", "devices-100", "devices-heap"]
-    .map(
-      (row) => figuresOf(readme, row)
-    ) as [Figures, Figures, Figures, Figures, Figures]
+  const of = (row: string) => figuresOf(readme, row)
+  const [p50, p99, heap] = [of("latency-p50"), of("latency-p99"), of("devices-heap")]
+  const [ten, hundred] = [of("devices-10"), of("devices-100")]
   return [
     table,
     `Over TCP, one element that is pushed, processed and acknowledged takes ${p50.ours} (median; ${p99.ours} in one of a ` +

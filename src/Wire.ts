@@ -13,7 +13,7 @@ import type { RawFrame } from "./internal/frames.ts"
 import * as Frames from "./internal/frames.ts"
 import { linkOf } from "./internal/socketLink.ts"
 import { makeReader } from "./internal/socketReader.ts"
-import type { Wire as FrameWire } from "./internal/socketWire.ts"
+import type { FrameWire } from "./internal/socketWire.ts"
 import type { DeviceFrame, FeedInfo, HostLink, Link, Peer } from "./RemoteDevices.ts"
 import { DeviceLost } from "./RemoteDevices.ts"
 

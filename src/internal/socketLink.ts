@@ -8,7 +8,7 @@ import type { DeviceLost } from "../RemoteDevices.ts"
 import type { Limits } from "./frameCutter.ts"
 import type { RawFrame } from "./frames.ts"
 import { MalformedFrame } from "./frames.ts"
-import type { Open, Segments, Wire } from "./socketWire.ts"
+import type { FrameWire, Open, Segments } from "./socketWire.ts"
 
 /** A link of frames: `F` are those received. */
 export interface Connection<F> {
@@ -35,7 +35,7 @@ export interface LinkConfig<F> {
 }
 
 /** A wire as a link of frames. Bytes that are not a frame are told to the peer, if it can be, and end it. */
-export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: Wire }): Connection<F> => {
+export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: FrameWire }): Connection<F> => {
   const { lost, wire } = options
   const send = (segments: Segments) => Effect.mapError(wire.send(segments), lost)
   const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {

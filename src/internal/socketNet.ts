@@ -11,7 +11,7 @@ import type { Duplex } from "node:stream"
 import type { Limits, RawFrame } from "./frameCutter.ts"
 import * as FrameCutter from "./frameCutter.ts"
 import type { MalformedFrame } from "./malformedFrame.ts"
-import type { Open, Segments, Wire } from "./socketWire.ts"
+import type { FrameWire, Open, Segments } from "./socketWire.ts"
 
 /** How much may wait to be received before reading pauses, in bytes; a frame counts for more than its body. */
 const unreadBytes = 1024 * 1024
@@ -92,7 +92,7 @@ const attach = (
   duplex: Duplex,
   inbox: Inbox,
   writesOf: (segments: Segments) => Segments = (segments) => segments
-): Effect.Effect<Wire, unknown, Scope.Scope> =>
+): Effect.Effect<FrameWire, unknown, Scope.Scope> =>
   Effect.gen(function*() {
     let broken: unknown
     let isCorked = false

@@ -13,7 +13,7 @@ import type { MalformedFrame } from "./malformedFrame.ts"
 export type Segments = readonly [Uint8Array, ...Array<Uint8Array>]
 
 /** Frames both ways. A wire has one reader. */
-export interface Wire {
+export interface FrameWire {
   /**
    * Writes a frame; succeeds when more can be taken. The segments must not change until the peer has acknowledged them.
    */
@@ -23,7 +23,7 @@ export interface Wire {
 }
 
 /** Opens a wire. It reads frames as long as `limits` allows, when they begin. */
-export type Open = (limits: Limits) => Effect.Effect<Wire, unknown, Scope.Scope>
+export type Open = (limits: Limits) => Effect.Effect<FrameWire, unknown, Scope.Scope>
 
 /** Most bytes of a message, where there are messages. Frames are bytes of a stream: a long one is several messages. */
 export const messageBytes = 256 * 1024

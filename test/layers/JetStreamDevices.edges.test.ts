@@ -6,6 +6,7 @@ import { Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
 import { Feed, Feeder } from "effect-feeder"
 import * as JetStreamDevices from "effect-feeder/layers/JetStreamDevices"
 import { Ledgers } from "effect-feeder/testing"
+import { element, elements, good } from "../fixtures/checked.ts"
 import * as Nats from "../fixtures/nats.ts"
 import { until } from "../fixtures/processes.ts"
 import { range } from "../network.ts"
@@ -32,16 +33,6 @@ const errors = () => {
 }
 
 describe("an element that the Schema at the device does not accept", () => {
-  /** One layout, and checks that differ: of a column of its own, and of one that shares the last. */
-  const element = (most: number) =>
-    Schema.Struct({
-      n: Schema.Number,
-      rest: Schema.Struct({ m: Schema.Number.check(Schema.isLessThan(most)) }),
-      size: Schema.Number.check(Schema.isLessThan(most))
-    })
-  const elements = range(40).map((n) => ({ n, rest: { m: n === 7 || n === 8 ? 99 : n }, size: n === 21 ? 99 : n }))
-  const good = range(40).filter((n) => n !== 7 && n !== 8 && n !== 21)
-
   for (const acknowledge of ["processed", "accepted"] as const) {
     const becomes = acknowledge === "processed" ? "is a dead letter" : "is left out, which is logged"
     it.live(`${becomes}, and all others arrive, once and in order (${acknowledge})`, () =>

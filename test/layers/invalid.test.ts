@@ -2,25 +2,14 @@
  * What passes the Schema of the feeder and not that of a device, which runs another version of the program.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Option, Schema } from "effect"
+import { Effect, Fiber, Option } from "effect"
 import { Feed, Feeder } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { Ledgers } from "effect-feeder/testing"
+import { element, elements, good } from "../fixtures/checked.ts"
 import { freePort } from "../fixtures/processes.ts"
-import { range } from "../network.ts"
 
 const device = "/job:consumer"
-
-/** One layout, and checks that differ: of a column of its own, and of one that shares the last. */
-const element = (most: number) =>
-  Schema.Struct({
-    n: Schema.Number,
-    rest: Schema.Struct({ m: Schema.Number.check(Schema.isLessThan(most)) }),
-    size: Schema.Number.check(Schema.isLessThan(most))
-  })
-
-const elements = range(40).map((n) => ({ n, rest: { m: n === 7 || n === 8 ? 99 : n }, size: n === 21 ? 99 : n }))
-const good = range(40).filter((n) => n !== 7 && n !== 8 && n !== 21)
 
 for (const acknowledge of ["processed", "accepted"] as const) {
   describe(`an element that the Schema at the device does not accept (${acknowledge})`, () => {
