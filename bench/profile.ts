@@ -28,7 +28,7 @@ if (unknown.length > 0) throw new Error(`there is no ${unknown.join(", ")}; ther
 const part = (name: string, percent: number) => `| ${name} | ${percent.toFixed(1)} |`
 
 const print = (title: string, { files, functions, idle }: Profile): void => {
-  console.log(`\n### ${title}: idle ${idle.toFixed(0)} % of the time\n`)
+  console.log(`\n## ${title}: idle ${idle.toFixed(0)} % of the time\n`)
   console.log("| function, self time | % of the rest |\n| --- | --- |")
   for (const { name, percent } of functions.slice(0, 20)) console.log(part(name, percent))
   console.log("\n| file | % of the rest |\n| --- | --- |")
