@@ -23,8 +23,11 @@ import * as MutableList from "effect/MutableList"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Segments from "./internal/segments.ts"
 import { type Turn, Wait } from "./internal/waitingLines.ts"
 import * as WaitingLines from "./internal/waitingLines.ts"
+
+export type { Segments } from "./internal/segments.ts"
 
 const TypeId = "~effect-feeder/FeedQueue"
 
@@ -144,8 +147,11 @@ export interface FeedQueue<in out A> {
    * Gives `false` on a closed queue.
    */
   admitUnsafe(elements: ReadonlyArray<A>): boolean
-  /** Removes and gives the elements that match, those that a waiting take collects included. */
-  removeWhereUnsafe(predicate: (element: A) => boolean): ReadonlyArray<A>
+  /**
+   * Removes and gives the elements that match, those that a waiting take collects included. Of a segment each is asked
+   * about, by its index there, and what matches in it is cut out.
+   */
+  removeWhereUnsafe(predicate: (element: A, index: number) => boolean): ReadonlyArray<A>
   /** While true, a `takeUpTo` does not wait to fill its batch: it takes what there is, as on a closed queue. */
   flushUnsafe(isFlushing: boolean): void
   /** `close({ cancelPending: true })`, at once. */
@@ -180,6 +186,12 @@ export interface Options<in out A> {
   /** Named in errors. Default `"feed-queue"`. */
   readonly name?: string
   /**
+   * How entries of several elements are counted and cut. With it, what is offered, taken and asked about are entries, while
+   * all counts are of elements: a take of n gives entries of n elements, the last of them cut where it has more. By default
+   * every entry is one element.
+   */
+  readonly segments?: Segments.Segments<A>
+  /**
    * Told that a take would have to wait, before it does: more may be admitted now. Comes outside of any step, so it may use
    * the queue and resume fibers. Must not throw.
    */
@@ -196,7 +208,8 @@ export interface Options<in out A> {
   readonly isCurrent?: (element: A) => boolean
   /**
    * Asked about each element, as `isCurrent` is. One for which it is true is handed out in a batch of its own: a take of
-   * several ends before it, or with it when it is the first, and gives fewer than it asked for.
+   * several ends before it, or with it when it is the first, and gives fewer than it asked for. It must be no segment of
+   * several.
    */
   readonly isAlone?: (element: A) => boolean
   /**
@@ -250,8 +263,10 @@ export const make = <A>(options: Options<A>): Effect.Effect<FeedQueue<A>> =>
 const isCount = (n: number): boolean => Number.isSafeInteger(n) && n >= 0
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
-  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort } = options
+  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort, segments } = options
   const stored: MutableList.MutableList<A> = store.messages
+  /** How many more elements than entries are stored. */
+  let more = 0
   let isClosed = false
   let isAbandoned = false // closed at once
   let isFlushing = false
@@ -267,9 +282,41 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const one = () => 1
 
+  // --- what is stored ----------------------------------------------------------
+
+  const held = (): number => stored.length + more
+
+  const sizeOf = (entries: ReadonlyArray<A>): number => Segments.size(segments, entries)
+
+  /** Puts entries back at the front. */
+  const putBack = (entries: ReadonlyArray<A>): void => {
+    MutableList.prependAll(stored, entries)
+    more += sizeOf(entries) - entries.length
+  }
+
+  /** The first entries, of at most `most` elements: the last of them is cut where it has more. */
+  const takeFirst = (most: number): Array<A> => {
+    if (segments === undefined) return takeN(stored, most)
+    const taken: Array<A> = []
+    for (let left = most; left > 0 && stored.length > 0;) {
+      const entry = MutableList.take(stored) as A // there is one
+      const length = segments.lengthOf(entry)
+      if (length > left) {
+        MutableList.prepend(stored, segments.slice(entry, left, length))
+        taken.push(segments.slice(entry, 0, left))
+        more -= left
+        break
+      }
+      taken.push(entry)
+      more -= length - 1
+      left -= length
+    }
+    return taken
+  }
+
   // --- offers ----------------------------------------------------------------
 
-  const room = (): number => store.capacity - stored.length
+  const room = (): number => store.capacity - held()
 
   const closed = () => new QueueClosed({ queue: name })
 
@@ -291,42 +338,51 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   }
 
   const offer = (element: A): Effect.Effect<void, QueueClosed> => {
+    if (segments !== undefined) return offerAll([element])
     const now = () => admitOne(element)
     const begin = () => offering(isRoomOrClosed, now)
     return isFree(1) ? attempt(offers, now, begin) : enter(offers, now, begin)
   }
 
-  const admit = (elements: ReadonlyArray<A>, onAdmit: ((count: number) => void) | undefined): void => {
+  const admit = (entries: Array<A>, count: number, onAdmit: ((count: number) => void) | undefined): void => {
     if (isClosed) throw closed()
-    if (elements.length > room()) throw Wait
-    MutableList.appendAllUnsafe(stored, elements, true)
-    onAdmit?.(elements.length)
+    if (count > room()) throw Wait
+    MutableList.appendAllUnsafe(stored, entries, true)
+    more += count - entries.length
+    onAdmit?.(count)
     changed()
   }
 
   const offerAll = (
-    elements: ReadonlyArray<A>,
+    entries: ReadonlyArray<A>,
     onAdmit?: (count: number) => void
   ): Effect.Effect<void, QueueClosed> => {
-    if (elements.length === 0) return Effect.void
-    const now = () => admit(elements.slice(), onAdmit)
+    if (entries.length === 0) return Effect.void
+    const count = sizeOf(entries)
+    const now = () => admit(entries.slice(), count, onAdmit)
     const begin = () => {
-      let next = 0
-      const rest = () => elements.length - next
+      let left = count
+      const read = Segments.reader(segments, entries)
+      const isDue = () => isClosed || room() >= left
       return {
-        ...offering(() => isClosed || room() >= rest(), () => admit(elements.slice(next), onAdmit)),
+        ...offering(isDue, () => {
+          // What is read is admitted.
+          if (!isDue()) throw Wait
+          admit(read(left), left, onAdmit)
+        }),
         // Only in line, or another offer could come between the parts; and the last one is the fiber's.
         part: {
           isDue: () => room() > 0,
           run() {
-            const part = elements.slice(next, next + room())
-            next += part.length
-            admit(part, onAdmit)
+            const part = read(room())
+            const size = sizeOf(part)
+            left -= size
+            admit(part, size, onAdmit)
           }
         }
       }
     }
-    return isFree(elements.length) ? attempt(offers, now, begin) : enter(offers, now, begin)
+    return isFree(count) ? attempt(offers, now, begin) : enter(offers, now, begin)
   }
 
   const closeOne = (): void => {
@@ -348,14 +404,19 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   // --- takes -----------------------------------------------------------------
 
-  /** Up to `most` that are current, after those that were taken `before`, and whether one that is to be alone has ended them. */
-  const nextOnes = (most: number, before: Array<A> = []): readonly [batch: Array<A>, isCut: boolean] => {
-    let kept = before
+  /**
+   * Entries of up to `most` elements that are current, after those that were taken `before`, how many elements they are, and
+   * whether one that is to be alone has ended them.
+   */
+  const nextOnes = (most: number, before?: Taken<A>): Taken<A> => {
+    let kept = before?.entries ?? []
+    let count = before?.count ?? 0
     const keep = (next: Array<A>) => {
       kept = kept.length === 0 ? next : kept.concat(next)
+      count += sizeOf(next)
     }
-    while (kept.length < most && stored.length > 0) {
-      const first = takeFirst(stored, most - kept.length)
+    while (count < most && stored.length > 0) {
+      const first = takeFirst(most - count)
       const current = isCurrent === undefined ? first : first.filter(isCurrent)
       const alone = isAlone === undefined ? -1 : current.findIndex(isAlone)
       if (alone < 0) {
@@ -363,48 +424,49 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
         continue
       }
       const end = alone === 0 && kept.length === 0 ? 1 : alone
-      MutableList.prependAll(stored, current.slice(end))
+      putBack(current.slice(end))
       keep(current.slice(0, end))
-      return [kept, kept.length < most]
+      return { entries: kept, count, isCut: count < most }
     }
-    return [kept, false]
+    return { entries: kept, count, isCut: false }
   }
 
   /** The same, and what the first offer in line has for the room that this leaves. */
-  const nextThrough = (most: number): readonly [batch: Array<A>, isCut: boolean] => {
-    let [batch, isCut] = nextOnes(most)
-    while (!isCut && batch.length < most && admitPart()) [batch, isCut] = nextOnes(most, batch)
-    return [batch, isCut]
+  const nextThrough = (most: number): Taken<A> => {
+    let taken = nextOnes(most)
+    while (!taken.isCut && taken.count < most && admitPart()) taken = nextOnes(most, taken)
+    return taken
   }
 
   const extract = (
     least: number,
     most: number,
     onTake: OnTake<A> | undefined,
-    next: typeof nextOnes = nextOnes
+    next: (most: number) => Taken<A> = nextOnes
   ): Arr.NonEmptyArray<A> => {
-    if (stored.length >= least) {
+    if (held() >= least) {
       onLook?.()
-      const [batch, isCut] = next(most)
-      if (Arr.isArrayNonEmpty(batch) && (isCut || batch.length >= least)) {
-        onHandOut?.(batch, isCut)
-        onTake?.(batch)
+      const { count, entries, isCut } = next(most)
+      if (Arr.isArrayNonEmpty(entries) && (isCut || count >= least)) {
+        onHandOut?.(entries, isCut)
+        onTake?.(entries)
         changed()
-        return batch
+        return entries
       }
-      MutableList.prependAll(stored, batch)
+      putBack(entries)
       changed()
     }
-    throw isClosed ? new QueueEnded({ queue: name, requested: most, left: stored.length }) : Wait
+    throw isClosed ? new QueueEnded({ queue: name, requested: most, left: held() }) : Wait
   }
 
   const taking = <X>(need: number, least: () => number, attempt: () => X): Effect.Effect<X, QueueEnded> => {
-    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || stored.length >= least(), attempt }
+    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || held() >= least(), attempt }
     return enter(takers, attempt, () => turn)
   }
 
   const take: Effect.Effect<A, QueueEnded> = taking(1, one, () => {
-    if (stored.length === 0 || isCurrent !== undefined || onHandOut !== undefined) return extract(1, 1, undefined)[0]
+    const isPlain = isCurrent === undefined && onHandOut === undefined && segments === undefined
+    if (stored.length === 0 || !isPlain) return extract(1, 1, undefined)[0]
     const element = MutableList.take(stored) as A
     changed()
     return element
@@ -433,7 +495,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
         return {
           need: n,
           refusal: QueueEnded,
-          isDue: () => isClosed || stored.length >= (isOver || deadline === undefined ? 1 : n),
+          isDue: () => isClosed || held() >= (isOver || deadline === undefined ? 1 : n),
           attempt: () => extract(isOver || isClosed ? 1 : n, n, onTake),
           sleep(untilWoken) {
             if (stored.length === 0) {
@@ -467,11 +529,11 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   // --- the rest --------------------------------------------------------------
 
   const restoreUnsafe = (elements: ReadonlyArray<A>): void => {
-    MutableList.prependAll(stored, elements)
+    putBack(elements)
     changed()
   }
 
-  const sizeUnsafe = (): number => Math.max(0, stored.length - (takers.first?.turn.need ?? 0))
+  const sizeUnsafe = (): number => Math.max(0, held() - (takers.first?.turn.need ?? 0))
 
   return {
     [TypeId]: TypeId,
@@ -501,16 +563,31 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     admitUnsafe(elements) {
       if (isClosed) return false
       MutableList.appendAll(stored, elements)
+      more += sizeOf(elements) - elements.length
       changed()
       return true
     },
     removeWhereUnsafe(predicate) {
       const removed: Array<A> = []
-      MutableList.filter(stored, (element) => {
-        if (!predicate(element)) return true
-        removed.push(element)
-        return false
-      })
+      const all = MutableList.takeAll(stored)
+      more = 0
+      for (const entry of all) {
+        const length = segments?.lengthOf(entry) ?? 1
+        let from = 0
+        let matches = predicate(entry, 0)
+        for (let to = 1; to <= length; to++) {
+          const next = to < length && predicate(entry, to)
+          if (to < length && next === matches) continue
+          const some = segments === undefined || to - from === length ? entry : segments.slice(entry, from, to)
+          if (matches) removed.push(some)
+          else {
+            MutableList.append(stored, some)
+            more += to - from - 1
+          }
+          from = to
+          matches = next
+        }
+      }
       changed()
       return removed
     },
@@ -522,16 +599,23 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     closeNowUnsafe,
     isClosedUnsafe: () => isClosed,
     sizeUnsafe,
-    heldUnsafe: () => stored.length,
+    heldUnsafe: held,
     isCollectingUnsafe: () => {
       const need = takers.first?.turn.need ?? 1
-      return need > 1 && need > stored.length
+      return need > 1 && need > held()
     }
   }
 }
 
-/** The first elements, at most `most`. As `MutableList.takeN`, but does not copy a batch that lies there as one. */
-const takeFirst = <A>(list: MutableList.MutableList<A>, most: number): Array<A> => {
+/** What a take takes: entries of `count` elements, and whether one that is to be alone has ended them. */
+interface Taken<A> {
+  readonly entries: Array<A>
+  readonly count: number
+  readonly isCut: boolean
+}
+
+/** The first entries, at most `most`. As `MutableList.takeN`, but does not copy a batch that lies there as one. */
+const takeN = <A>(list: MutableList.MutableList<A>, most: number): Array<A> => {
   const { head } = list
   const isWhole = head?.next !== undefined && head.mutable && head.offset === 0 && head.array.length === most
   if (!isWhole) return MutableList.takeN(list, most)

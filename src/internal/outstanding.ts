@@ -52,27 +52,35 @@ export interface Item<out A> {
   readonly since?: number | undefined
 }
 
-/** One chunk of the elements of items: what came together is not taken apart. */
+/** Elements in a chunk: `count` from `index` on; or one element that came in none. */
+export interface Part<out A> {
+  readonly element: A
+  readonly chunk?: Chunk<A> | undefined
+  readonly index?: number | undefined
+  readonly count?: number | undefined
+}
+
+/** One chunk of the elements of some parts: what came together is not taken apart. */
 export const gather = <A>(
   codec: Pick<BatchCodec<A, unknown>, "fromElements" | "slice" | "concat">,
-  items: ReadonlyArray<Pick<Item<A>, "element" | "chunk" | "index">>
+  parts: ReadonlyArray<Part<A>>
 ): Chunk<A> => {
   const chunks: Array<Chunk<A>> = []
-  for (let i = 0; i < items.length;) {
-    const { chunk, index = 0 } = items[i]!
-    const start = i
-    for (i++; i < items.length; i++) {
-      const next = items[i]!
-      if (next.chunk !== chunk || (chunk !== undefined && next.index !== index + i - start)) break
+  for (let i = 0; i < parts.length;) {
+    const { chunk, index = 0 } = parts[i]!
+    if (chunk === undefined) {
+      const start = i
+      while (i < parts.length && parts[i]!.chunk === undefined) i++
+      chunks.push(codec.fromElements(parts.slice(start, i).map((part) => part.element)))
+      continue
     }
-    const count = i - start
-    chunks.push(
-      chunk === undefined
-        ? codec.fromElements(items.slice(start, i).map((item) => item.element))
-        : count === chunk.length
-        ? chunk
-        : codec.slice(chunk, index, index + count)
-    )
+    let end = index
+    for (; i < parts.length; i++) {
+      const next = parts[i]!
+      if (next.chunk !== chunk || next.index !== end) break
+      end += next.count ?? 1
+    }
+    chunks.push(index === 0 && end === chunk.length ? chunk : codec.slice(chunk, index, end))
   }
   return codec.concat(chunks)
 }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Schema } from "effect"
+import { Cause, Effect, Exit, Fiber, Schema, Stream } from "effect"
 import * as FeedQueue from "effect-feeder/FeedQueue"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Scheduler from "effect/Scheduler"
@@ -9,6 +9,49 @@ import { type Answer, FeedQueueModel, type Kind } from "./FeedQueueModel.ts"
 import { between, checks, falsified, scripts, settle } from "./scripts.ts"
 
 const { QueueClosed, QueueEnded } = FeedQueue
+
+/** A queue of numbers, each an entry of its own. */
+const plain = FeedQueue.make<number>
+
+type Numbers = FeedQueue.FeedQueue<number>
+
+/** A queue of numbers that are offered and put back in segments of up to `longest`. */
+const segmented = (longest: number) => (options: FeedQueue.Options<number>): Effect.Effect<Numbers> => {
+  const { capacity, isCurrent, onHandOut } = options
+  type Segment = ReadonlyArray<number>
+  const apart = (segments: ReadonlyArray<Segment>) => segments.flat()
+  const together = (numbers: ReadonlyArray<number>) => {
+    const segments: Array<Segment> = []
+    for (let i = 0; i < numbers.length; i += longest) segments.push(numbers.slice(i, i + longest))
+    return segments
+  }
+  return Effect.map(
+    FeedQueue.make<Segment>({
+      capacity,
+      segments: { lengthOf: (segment) => segment.length, slice: (segment, from, to) => segment.slice(from, to) },
+      ...(isCurrent === undefined ? {} : { isCurrent: (segment) => segment.length > 1 || isCurrent(segment[0]!) }),
+      ...(onHandOut === undefined ? {} : { onHandOut: (segments, isCut) => onHandOut(apart(segments), isCut) })
+    }),
+    (queue): Numbers => ({
+      ...queue,
+      offer: (element) => queue.offer([element]),
+      offerAll: (elements, onAdmit) => queue.offerAll(together(elements), onAdmit),
+      take: Effect.map(queue.take, ([element]) => element!),
+      takeMany: (n) => Effect.map(queue.takeMany(n), apart),
+      takeUpTo: (n) => Effect.map(queue.takeUpTo(n), apart),
+      takeWithin: (n, duration) => Effect.map(queue.takeWithin(n, duration), apart),
+      takeAvailable: (n) => Effect.map(queue.takeAvailable(n), apart),
+      takeThrough: (n, onTake) => Effect.map(queue.takeThrough(n, (segments) => onTake(apart(segments))), apart),
+      elements: Stream.flatMap(queue.elements, Stream.fromIterable),
+      batches: () => Stream.die("not used"),
+      restore: (elements) => queue.restore(together(elements)),
+      restoreUnsafe: (elements) => queue.restoreUnsafe(together(elements)),
+      admitUnsafe: (elements) => queue.admitUnsafe(together(elements)),
+      removeWhereUnsafe: (predicate) =>
+        apart(queue.removeWhereUnsafe((segment, index) => predicate(segment[index]!, 0)))
+    })
+  )
+}
 
 const start = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 const isWaiting = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() === undefined
@@ -54,13 +97,14 @@ type QueueScript = typeof Queues extends Arbitrary.Arbitrary<infer A> ? A : neve
 const capacities = between(1, 4)
 
 /** Runs a script on a queue and its model, operation by operation: the same fibers wait, the others have the same answer. */
-const agree = ({ capacity, make = (capacity) => new FeedQueueModel(capacity), script }: {
+const agree = ({ capacity, make = (capacity) => new FeedQueueModel(capacity), open = plain, script }: {
   readonly capacity: number
   readonly script: QueueScript
+  readonly open?: typeof plain
   readonly make?: (capacity: number) => FeedQueueModel
 }) =>
   Effect.gen(function*() {
-    const queue = yield* FeedQueue.make<number>({ capacity })
+    const queue = yield* open({ capacity })
     const model = make(capacity)
     const fibers: Array<Running> = []
     const admitted: Array<number> = []
@@ -192,15 +236,29 @@ describe("FeedQueue and its model", () => {
     checks(300)
   )
 
+  it.effect.prop(
+    "so it is with elements in segments",
+    {
+      capacity: capacities,
+      longest: between(1, 5),
+      script: Queues
+    },
+    ({ capacity, longest, script }) => agree({ capacity, script, open: segmented(longest) }),
+    checks(300)
+  )
+
   for (const preemption of [0, 0.05, 0.4]) {
     it.effect.prop(`conserved, in order, bounded and awake, with fibers that are preempted at ${preemption}`, {
       capacity: capacities,
+      longest: between(1, 4),
       seed: Arbitrary.schema(Schema.Natural),
       script: Queues
-    }, ({ capacity, script, seed }) => {
+    }, ({ capacity, longest, script, seed }) => {
       const { next } = chance(seed)
-      return Effect.provideService(race(capacity, script, next), Scheduler.Scheduler, preempting(preemption, next))
-    }, checks(150))
+      const open = longest === 1 ? plain : segmented(longest)
+      const raced = race({ capacity, open, script, chance: next })
+      return Effect.provideService(raced, Scheduler.Scheduler, preempting(preemption, next))
+    }, checks(300))
   }
 
   it.effect("a divergence prints a short script and a token that replays it", () =>
@@ -236,7 +294,12 @@ const preempting = (probability: number, chance: () => number) => {
  * Runs a script without waiting for its operations. `held` follows the queue in the very steps that move elements, so
  * whatever is lost, doubled or out of order shows at once; when all is quiet nobody may wait who could go on.
  */
-const race = (capacity: number, script: QueueScript, chance: () => number) =>
+const race = ({ capacity, chance, open: make, script }: {
+  readonly capacity: number
+  readonly open: typeof plain
+  readonly script: QueueScript
+  readonly chance: () => number
+}) =>
   Effect.gen(function*() {
     const wrong: Array<string> = []
     const check = (isRight: boolean, what: string) => {
@@ -252,7 +315,7 @@ const race = (capacity: number, script: QueueScript, chance: () => number) =>
     const interrupted = new Set<number>()
     const fresh = (count: number) => Array.from({ length: count }, () => ++last)
 
-    const queue = yield* FeedQueue.make<number>({
+    const queue = yield* make({
       capacity,
       isCurrent(element) {
         if (chance() > 0.05) return true
