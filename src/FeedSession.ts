@@ -17,8 +17,10 @@
  * @since 0.1.0
  */
 import type { BatchCodec, Chunk } from "./BatchCodec.ts"
+import type { Item } from "./internal/items.ts"
+import * as Items from "./internal/items.ts"
 import * as Outstanding from "./internal/outstanding.ts"
-import type { Item, Parcel } from "./internal/outstanding.ts"
+import type { Parcel } from "./internal/outstanding.ts"
 import { wrongReport } from "./internal/violations.ts"
 import type {
   Acknowledge,
@@ -31,7 +33,7 @@ import type {
 } from "./RemoteDevices.ts"
 import { versions } from "./RemoteDevices.ts"
 
-export type { Item, Origin } from "./internal/outstanding.ts"
+export type { Item, Origin, Part } from "./internal/items.ts"
 
 /**
  * Where a session stands.
@@ -128,8 +130,8 @@ export type Input<A> =
  * What a session asks its driver to do, in order.
  *
  * `Acknowledged`: the items are acknowledged as declared, for good. `GiveBack`: they were not, and are to be given again,
- * no sooner than `afterMillis`: a consumer gave them back, or they were `taken` back from the device. `Rejected`: one was
- * refused for good, by a consumer, or by the device because it is `invalid` there. `Reclaimed`: the session was given up;
+ * each element by itself and no sooner than `afterMillis`: a consumer gave them back, or they were `taken` back from the
+ * device. `Rejected`: one was refused for good, by a consumer, or by the device because it is `invalid` there. `Reclaimed`: the session was given up;
  * count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be used.
  *
  * @category models
@@ -351,8 +353,7 @@ const push = <A>(state: State<A>, items: ReadonlyArray<Item<A>>, chunk: Chunk<A>
   return [next, [batch(next, parcel, chunk)]]
 }
 
-const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> =>
-  Outstanding.gather(state.config.codec, items)
+const chunkOf = <A>(state: State<A>, items: ReadonlyArray<Item<A>>): Chunk<A> => Items.gather(state.config.codec, items)
 
 const batch = <A>(state: State<A>, { elementBytes, first, items, runs }: Parcel<A>, chunk: Chunk<A>): Output<A> => {
   const ids = state.version < 2 ? undefined : Outstanding.ids(items)
@@ -537,7 +538,7 @@ const settledUpTo = <A>(state: State<A>): Step<A> => {
     ...state,
     ...outstanding,
     dead: state.dead + rejected.length,
-    delivered: state.delivered + settlement.acknowledged.length,
+    delivered: state.delivered + Items.size(settlement.acknowledged),
     redelivered: state.redelivered + redelivered
   }
   // Each group is put at the front of the queue: the last one goes first, so that they stand there in order.

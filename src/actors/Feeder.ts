@@ -32,6 +32,7 @@ import type { Drained } from "../internal/feederDrain.ts"
 import type { Devices, ElementSource, Options, Status } from "../internal/feederModels.ts"
 import { FeedError, IdsNotStable } from "../internal/feedError.ts"
 import * as Runs from "../internal/feederRuns.ts"
+import * as Items from "../internal/items.ts"
 import * as Overflow from "../internal/overflow.ts"
 import type { Producer } from "../internal/producers.ts"
 import * as Producers from "../internal/producers.ts"
@@ -367,6 +368,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
               read,
               readAll,
               offer,
+              segments: Items.segments,
               feeder: id,
               scope,
               context
@@ -405,7 +407,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       Effect.uninterruptibleMask((restore) =>
         Effect.map(received(restore, take, putBack), (slots) => {
           books.takenUnsafe(slots)
-          return slots.map((slot) => slot.element)
+          return Items.elementsOf(slots)
         })
       )
 

@@ -19,6 +19,7 @@ import * as Stream from "effect/Stream"
 import type { ElementInvalid } from "../BatchCodec.ts"
 import { CurrentFeeder } from "../Feed.ts"
 import type { QueueClosed } from "../FeedQueue.ts"
+import * as Segments from "../internal/segments.ts"
 import type { PositionInvalid, ResumableSource } from "../ResumableSource.ts"
 
 /**
@@ -89,11 +90,13 @@ export const make = <Given, A, E, R>(options: {
    */
   readonly readAll?: ((given: ReadonlyArray<Given>) => ReadonlyArray<A> | undefined) | undefined
   readonly offer: (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) => Effect.Effect<void, QueueClosed>
+  /** How what was read is counted and cut, if it may come in segments. */
+  readonly segments?: Segments.Segments<A> | undefined
   readonly feeder: string
   readonly scope: Scope.Scope
   readonly context: Context.Context<R>
 }): QueueRunner<E> => {
-  /** Pulled and not read yet; read, of which the first `admitted` are in the queue. */
+  /** Pulled and not read yet; read, of which the first `admitted` elements are in the queue. */
   let pulled: ReadonlyArray<Given> = []
   let hand: ReadonlyArray<A> = []
   let admitted = 0
@@ -110,13 +113,16 @@ export const make = <Given, A, E, R>(options: {
       : Effect.map(toPull(options.source, options.pullSize), (pull) => opened = pull)
   ).pipe(Scope.provide(options.scope))
 
-  const offerHand = (): Effect.Effect<void, QueueClosed> =>
-    options.offer(admitted === 0 ? hand : hand.slice(admitted), (count) => {
-      admitted += count
-      if (admitted < hand.length) return
+  const offerHand = (): Effect.Effect<void, QueueClosed> => {
+    const count = Segments.size(options.segments, hand)
+    const rest = admitted === 0 ? hand : Segments.slice(options.segments, hand, admitted, count)
+    return options.offer(rest, (more) => {
+      admitted += more
+      if (admitted < count) return
       hand = []
       admitted = 0
     })
+  }
 
   /** Reads what was pulled, up to an invalid element: the ones before it are fed first, the ones after it next time. */
   const readPulled = (): Result.Result<void, ElementInvalid | PositionInvalid> => {

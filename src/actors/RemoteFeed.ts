@@ -13,7 +13,7 @@ import type { Chunk } from "../BatchCodec.ts"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, ElementTooLarge } from "../internal/deviceErrors.ts"
-import * as Outstanding from "../internal/outstanding.ts"
+import * as Items from "../internal/items.ts"
 import * as Restarts from "../internal/restarts.ts"
 import * as Window from "../internal/window.ts"
 import type { FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
@@ -130,6 +130,7 @@ export const make = <A>(options: {
   let isClosing = false
   /** Taken from the queue, to be sent as soon as the link is free. */
   let gathered: Array<FeedSession.Item<A>> = []
+  let gatheredCount = 0
   /** The link is taking a frame: what it is too slow for is for others. */
   let isSending = false
   /** The next of them does not fit into what was granted. */
@@ -234,6 +235,7 @@ export const make = <A>(options: {
     // Most often all at once; a source of single elements brings them one by one.
     if (gathered.length === 0) gathered = items.slice()
     else for (const item of items) gathered.push(item)
+    gatheredCount += Items.size(items)
     // What other remote feeds took before, and gave back unsent, may follow those behind it.
     if (!isInOrder) gathered.sort((a, b) => a.ordinal - b.ordinal)
   }
@@ -241,6 +243,7 @@ export const make = <A>(options: {
   const putBackGathered = (): void => {
     const items = gathered
     gathered = []
+    gatheredCount = 0
     if (items.length === 0) return
     owner.putBackUnsafe(items)
     owner.changedUnsafe()
@@ -267,7 +270,7 @@ export const make = <A>(options: {
         const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
         const most = owner.isShared() ? Math.min(likely, fairShare) : likely
-        const room = Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gathered.length
+        const room = Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gatheredCount
         const isBusy = isSending || frames.length > 0
         const hasNone = owner.queue.isClosedUnsafe() && owner.queue.heldUnsafe() === 0
         if (isBusy || room <= 0 || isStuck || largest <= 0 || hasNone || !owner.canFeed()) return untilChanged
@@ -297,10 +300,12 @@ export const make = <A>(options: {
   const pushGathered = (): void => {
     if (gathered.length === 0) return
     // A drain may have begun since it was taken.
-    const { chunk, count } = owner.canFeed() ? fitting(gathered) : nothing
-    if (count === likely || (count > 0 && count < gathered.length)) likely = Math.min(2 * count, 1_048_576)
-    const items = gathered.slice(0, count)
-    gathered = gathered.slice(count)
+    const { chunk, count } = owner.canFeed() ? fitting() : nothing
+    if (count === likely || (count > 0 && count < gatheredCount)) likely = Math.min(2 * count, 1_048_576)
+    const isAll = count === gatheredCount
+    const items = isAll ? gathered : Items.between(gathered, 0, count)
+    gathered = isAll ? [] : Items.between(gathered, count, gatheredCount)
+    gatheredCount -= count
     // It must not take again at once what goes back.
     isStuck = count === 0
     if (isStuck) mayFindEnd = false
@@ -312,15 +317,16 @@ export const make = <A>(options: {
     apply({ _tag: "Push", items, chunk })
   }
 
-  /** How many of the items may be sent in one frame now, and these as the chunk that was measured. */
-  const fitting = (items: ReadonlyArray<FeedSession.Item<A>>): Fitting<A> => {
+  /** How many elements may be sent in one frame now, and these as the chunk that was measured. */
+  const fitting = (): Fitting<A> => {
     // What was taken within the window is not put back because that became smaller.
     const { bytes, elements, largest } = FeedSession.credit(state, Infinity)
-    let count = Math.min(items.length, elements)
+    let count = Math.min(gatheredCount, elements)
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {
-      const chunk = Outstanding.gather(config.codec, count === items.length ? items : items.slice(0, count))
+      const some = count === gatheredCount ? gathered : Items.between(gathered, 0, count)
+      const chunk = Items.gather(config.codec, some)
       const { byteLength } = chunk
       // As the frame says what an element takes: a whole number of bytes.
       const each = Math.ceil(byteLength / count)
@@ -328,7 +334,7 @@ export const make = <A>(options: {
       if (count === 1) {
         const limit = state.limits.frameBytes
         if (byteLength > limit) {
-          const { ordinal } = items[0]!
+          const { ordinal } = gathered[0]!
           owner.failUnsafe(new ElementTooLarge({ device, ordinal, bytes: byteLength, limit }))
         }
         return byteLength <= largest ? { count, chunk } : nothing

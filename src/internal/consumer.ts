@@ -17,8 +17,8 @@ import { done } from "../RemoteDevices.ts"
 import { Settlements, type SettlementsOf } from "../Settlements.ts"
 import type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./given.ts"
 import type { Delivery, FeedsItself, Handed, Host, Hosted, Results, Take, TakeOptions } from "./hosted.ts"
+import { gather } from "./items.ts"
 import type { OutcomeOf } from "./outcomes.ts"
-import { gather } from "./outstanding.ts"
 import {
   directly,
   givenBack,

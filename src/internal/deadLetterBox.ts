@@ -18,7 +18,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { BatchCodec, ElementInvalid } from "../BatchCodec.ts"
 import type { DeadLetter, DeadLetters, FeedEnded, Reason } from "../DeadLetters.ts"
 import { DeadLettersFailed, DeadLettersFull, LetterUnreadable, Stored } from "../DeadLetters.ts"
-import type { Ended, Item } from "./outstanding.ts"
+import type { Ended, Item } from "./items.ts"
 
 /** An element that is to become a letter. */
 export interface Burial<A> extends Ended {

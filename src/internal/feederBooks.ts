@@ -25,9 +25,10 @@ import * as Account from "./feederAccount.ts"
 import type { DeviceStatus } from "./feederAccount.ts"
 import type { FeedErrorReason } from "./feedError.ts"
 import { FeedError } from "./feedError.ts"
+import * as Items from "./items.ts"
 import type { Restarts } from "./restarts.ts"
 
-/** An element in the local queue. Its ordinal is -1 until it first leaves. */
+/** What stands in the local queue: an element, or a segment of several. Its ordinal is -1 until it first leaves. */
 export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal" | "attempt" | "since"> {
   ordinal: number
   attempt: number
@@ -168,13 +169,15 @@ export const make = <A>(options: {
       changes.tellUnsafe()
     }
 
-    /** An element leaves the queue: for the first time, or again. */
+    /** Elements leave the queue: for the first time, or again. */
     const leavesUnsafe = (slot: Slot<A>) => {
+      const count = Items.countOf(slot)
       if (slot.ordinal < 0) {
-        slot.ordinal = nextOrdinal++
+        slot.ordinal = nextOrdinal
+        nextOrdinal += count
         return
       }
-      returned--
+      returned -= count
       // It came back before it was sent, and one behind it was sent meanwhile: it comes out of order, and so is marked.
       if (slot.attempt > 1 || slot.ordinal > lastPushed) return
       slot.attempt = 2
@@ -184,23 +187,27 @@ export const make = <A>(options: {
     const queue = yield* FeedQueue.make<Slot<A>>({
       capacity: options.capacity,
       name: options.feed,
+      segments: Items.segments,
       onHandOut: (slots) => {
         for (const slot of slots) leavesUnsafe(slot)
-        inHand += slots.length
+        inHand += Items.size(slots)
       }
     })
 
     const putBackUnsafe = (items: ReadonlyArray<FeedSession.Item<A>>) => {
-      inHand -= items.length
-      returned += items.length
+      const count = Items.size(items)
+      inHand -= count
+      returned += count
       queue.restoreUnsafe(items)
       hasReturned = true
     }
 
-    const acknowledgedUnsafe = (items: ReadonlyArray<Pick<FeedSession.Item<A>, "ordinal" | "origin">>) => {
-      for (const { ordinal, origin } of items) {
-        origin?.settledUnsafe()
-        ordinals?.acknowledged.addUnsafe(ordinal)
+    const acknowledgedUnsafe = (items: ReadonlyArray<FeedSession.Item<A>>) => {
+      for (const item of items) {
+        item.origin?.settledUnsafe()
+        if (ordinals === undefined) continue
+        const end = item.ordinal + Items.countOf(item)
+        for (let ordinal = item.ordinal; ordinal < end; ordinal++) ordinals.acknowledged.addUnsafe(ordinal)
       }
     }
 
@@ -301,8 +308,9 @@ export const make = <A>(options: {
       putBackUnsafe,
       acknowledgedUnsafe,
       pushedUnsafe: (items) => {
-        inHand -= items.length
-        lastPushed = Math.max(lastPushed, items.at(-1)?.ordinal ?? -1)
+        inHand -= Items.size(items)
+        const last = items.at(-1)
+        if (last !== undefined) lastPushed = Math.max(lastPushed, last.ordinal + Items.countOf(last) - 1)
       },
       rejectedUnsafe: (device, item, cause, invalid) => letGo(item, invalid ? "invalid" : "rejected", device, cause),
       givenBackUnsafe: (device, items, afterMillis) => {
@@ -335,23 +343,17 @@ export const make = <A>(options: {
         changedUnsafe()
       },
       takenUnsafe: (slots) => {
-        inHand -= slots.length
-        taken += slots.length
+        const count = Items.size(slots)
+        inHand -= count
+        taken += count
         acknowledgedUnsafe(slots)
         changedUnsafe()
       },
       overflowUnsafe: (slots) => {
-        for (const slot of slots) {
-          leavesUnsafe(slot)
-          const { causes = [] } = slot
-          const burial = {
-            item: slot,
-            reason: "overflow",
-            attempts: slot.attempt - 1,
-            causes,
-            device: undefined
-          } as const
-          box.buryUnsafe(burial)
+        for (const slot of slots) leavesUnsafe(slot)
+        for (const item of Items.singles(slots)) {
+          const { attempt, causes = [] } = item
+          box.buryUnsafe({ item, reason: "overflow", attempts: attempt - 1, causes, device: undefined })
         }
         changedUnsafe()
       },

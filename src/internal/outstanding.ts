@@ -2,92 +2,17 @@
  * What is out at a device in one session and not acknowledged as declared, by sequence: pure functions, which
  * `FeedSession` makes its steps of.
  */
-import type { BatchCodec, Chunk } from "../BatchCodec.ts"
-import type { Reason } from "../DeadLetters.ts"
 import type { Progress, Result, Run } from "../RemoteDevices.ts"
+import type { Item } from "./items.ts"
+import * as Items from "./items.ts"
 
 /**
- * Who is told when an element is acknowledged, or is a dead letter that is kept, which it is then told of: it will not come
- * again. In the middle of a step, in which no fiber may be resumed.
- *
- * @category models
- * @since 0.1.0
+ * Items sent together: `count` elements from sequence `first` on, their ordinals and attempts, and what one of them takes on
+ * average.
  */
-export interface Origin {
-  readonly settledUnsafe: (letter?: Ended) => void
-  /** The dead letter it was, by its key. */
-  readonly letter?: string | undefined
-}
-
-/**
- * How an element became a dead letter: why, how often it was given, and why it came back each time.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Ended {
-  readonly reason: Reason
-  readonly attempts: number
-  readonly causes: ReadonlyArray<string>
-}
-
-/**
- * One element on its way: its identity in the feed, which attempt to deliver it this is (from 1), and its value. `id` is
- * its stable id, if the feeder gives it one; `causes` say why it came back, each time; `since` is the attempt from which
- * on they count: 1, unless it was fed before this feeder had it, or came back without having been handed out.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Item<out A> {
-  readonly ordinal: number
-  readonly attempt: number
-  readonly element: A
-  /** The chunk in which it came, if any, and its index there. */
-  readonly chunk?: Chunk<A> | undefined
-  readonly index?: number | undefined
-  readonly id?: string | undefined
-  readonly origin?: Origin | undefined
-  readonly causes?: ReadonlyArray<string> | undefined
-  readonly since?: number | undefined
-}
-
-/** Elements in a chunk: `count` from `index` on; or one element that came in none. */
-export interface Part<out A> {
-  readonly element: A
-  readonly chunk?: Chunk<A> | undefined
-  readonly index?: number | undefined
-  readonly count?: number | undefined
-}
-
-/** One chunk of the elements of some parts: what came together is not taken apart. */
-export const gather = <A>(
-  codec: Pick<BatchCodec<A, unknown>, "fromElements" | "slice" | "concat">,
-  parts: ReadonlyArray<Part<A>>
-): Chunk<A> => {
-  const chunks: Array<Chunk<A>> = []
-  for (let i = 0; i < parts.length;) {
-    const { chunk, index = 0 } = parts[i]!
-    if (chunk === undefined) {
-      const start = i
-      while (i < parts.length && parts[i]!.chunk === undefined) i++
-      chunks.push(codec.fromElements(parts.slice(start, i).map((part) => part.element)))
-      continue
-    }
-    let end = index
-    for (; i < parts.length; i++) {
-      const next = parts[i]!
-      if (next.chunk !== chunk || next.index !== end) break
-      end += next.count ?? 1
-    }
-    chunks.push(index === 0 && end === chunk.length ? chunk : codec.slice(chunk, index, end))
-  }
-  return codec.concat(chunks)
-}
-
-/** Items sent together, from sequence `first` on, their ordinals and attempts, and what one of them takes on average. */
 export interface Parcel<A> {
   readonly first: number
+  readonly count: number
   readonly items: ReadonlyArray<Item<A>>
   readonly runs: ReadonlyArray<Run>
   readonly elementBytes: number
@@ -103,7 +28,7 @@ export interface Outstanding<A> {
   readonly resolved: ReadonlySet<number>
 }
 
-/** Items that are to be given again after so long, because of this. */
+/** Items of one element that are to be given again after so long, because of this. */
 export interface Back<A> {
   readonly items: ReadonlyArray<Item<A>>
   readonly afterMillis: number
@@ -148,14 +73,15 @@ export const send = <A>(
   items: ReadonlyArray<Item<A>>,
   byteLength: number
 ): readonly [Outstanding<A>, Parcel<A>] => {
-  const elementBytes = Math.ceil(byteLength / items.length)
-  const parcel: Parcel<A> = { first: sent + 1, items, runs: runsOf(items), elementBytes }
+  const count = Items.size(items)
+  const elementBytes = Math.ceil(byteLength / count)
+  const parcel: Parcel<A> = { first: sent + 1, count, items, runs: runsOf(items), elementBytes }
   return [{
     base,
     resolved,
     out: [...out, parcel],
-    sent: sent + items.length,
-    sentBytes: sentBytes + elementBytes * items.length
+    sent: sent + count,
+    sentBytes: sentBytes + elementBytes * count
   }, parcel]
 }
 
@@ -164,10 +90,11 @@ const runsOf = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Run> => {
   const all: Array<Run> = []
   for (let i = 0; i < items.length;) {
     const { attempt, ordinal } = items[i]!
-    let count = 1
-    for (i++; i < items.length; i++, count++) {
+    let count = 0
+    for (; i < items.length; i++) {
       const next = items[i]!
       if (next.ordinal !== ordinal + count || next.attempt !== attempt) break
+      count += Items.countOf(next)
     }
     all.push({ ordinal, count, attempt })
   }
@@ -183,16 +110,29 @@ export const beyond = <A>({ base, out }: Outstanding<A>, accepted: number): Read
   out.flatMap((parcel) => {
     const known = Math.max(accepted, base) - parcel.first + 1
     if (known <= 0) return [parcel]
-    const items = parcel.items.slice(known)
-    return items.length === 0 ? [] : [{ ...parcel, first: parcel.first + known, items, runs: runsOf(items) }]
+    if (known >= parcel.count) return []
+    const items = Items.between(parcel.items, known, parcel.count)
+    return [{ ...parcel, first: parcel.first + known, count: parcel.count - known, items, runs: runsOf(items) }]
   })
 
 /** One that only waited has no part in what befell the device: this attempt does not count. */
 const uncounted = <A>(item: Item<A>): Item<A> => ({ ...item, since: (item.since ?? 1) + 1 })
 
+/** The elements of a parcel after sequence `base`: each is that of its item with an index. */
+const elementsOf = function*<A>({ first, items }: Parcel<A>, base: number) {
+  let start = first
+  for (const item of items) {
+    const count = Items.countOf(item)
+    for (let index = Math.max(0, base - start + 1); index < count; index++) {
+      yield { sequence: start + index, item, index }
+    }
+    start += count
+  }
+}
+
 /**
- * Everything that is out, with the next attempt: it comes back because of this. The elements up to sequence `handedTo`
- * were handed to a consumer, as far as is known.
+ * Everything that is out, each element by itself, with the next attempt: it comes back because of this. The elements up to
+ * sequence `handedTo` were handed to a consumer, as far as is known.
  */
 export const unsettled = <A>(
   { base, out, resolved }: Outstanding<A>,
@@ -201,19 +141,18 @@ export const unsettled = <A>(
 ): ReadonlyArray<Item<A>> => {
   const items: Array<Item<A>> = []
   for (const parcel of out) {
-    for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
-      const sequence = parcel.first + i
+    for (const { index, item, sequence } of elementsOf(parcel, base)) {
       if (resolved.has(sequence)) continue
-      const item = again(parcel.items[i]!, cause)
+      const next = again(Items.single(item, index), cause)
       // The next one may have been handed out and have brought the consumer down before that was told.
-      items.push(sequence <= handedTo + 1 ? item : uncounted(item))
+      items.push(sequence <= handedTo + 1 ? next : uncounted(next))
     }
   }
   return items
 }
 
 const above = <A>(out: ReadonlyArray<Parcel<A>>, base: number): ReadonlyArray<Parcel<A>> =>
-  out.filter((parcel) => parcel.first + parcel.items.length - 1 > base)
+  out.filter((parcel) => parcel.first + parcel.count - 1 > base)
 
 /** How many of some runs, between two indices of their items, are not given for the first time. */
 const countAgain = (runs: ReadonlyArray<Run>, from: number, to: number): number => {
@@ -234,11 +173,11 @@ export const accept = <A>(
   const { base, out, resolved, sent, sentBytes } = outstanding
   const acknowledged: Array<ReadonlyArray<Item<A>>> = []
   let redelivered = 0
-  for (const { first, items, runs } of out) {
+  for (const { count, first, items, runs } of out) {
     const from = Math.max(0, base - first + 1)
-    const to = Math.min(items.length, accepted - first + 1)
+    const to = Math.min(count, accepted - first + 1)
     if (to <= from) break
-    acknowledged.push(from === 0 && to === items.length ? items : items.slice(from, to))
+    acknowledged.push(from === 0 && to === count ? items : Items.between(items, from, to))
     redelivered += countAgain(runs, from, to)
   }
   const next = Math.max(base, accepted)
@@ -248,10 +187,12 @@ export const accept = <A>(
   ]
 }
 
-/** The item with a sequence, if it is out. */
+/** The item of the element with a sequence, if it is out. */
 export const at = <A>({ base, out }: Outstanding<A>, sequence: number): Item<A> | undefined => {
-  const parcel = out.find(({ first, items }) => first <= sequence && sequence < first + items.length)
-  return parcel === undefined || sequence <= base ? undefined : parcel.items[sequence - parcel.first]
+  const parcel = out.find(({ count, first }) => first <= sequence && sequence < first + count)
+  if (parcel === undefined || sequence <= base) return undefined
+  const index = sequence - parcel.first
+  return Items.between(parcel.items, index, index + 1)[0]
 }
 
 /** The result of each sequence that a report names. */
@@ -285,14 +226,14 @@ export const settle = <A>(
   for (const sequence of resolved) last = Math.max(last, sequence)
   for (const parcel of out) {
     if (parcel.first > last) break
-    for (let i = Math.max(0, base - parcel.first + 1); i < parcel.items.length; i++) {
-      const sequence = parcel.first + i
+    for (const { index, item: segment, sequence } of elementsOf(parcel, base)) {
+      if (sequence > last) break
       const result = known.get(sequence)
       const isSettled = sequence <= report.settled || result !== undefined
       if (!isSettled && !resolved.has(sequence)) continue
       if (sequence > report.settled) nowResolved.add(sequence)
       if (resolved.has(sequence)) continue
-      const item = parcel.items[i]!
+      const item = Items.single(segment, index)
       if (result?._tag === "Retry") {
         const { afterMillis, cause } = result
         const group = back.at(-1)

@@ -4,6 +4,8 @@
 import * as Effect from "effect/Effect"
 import type { QueueClosed } from "../FeedQueue.ts"
 import type { Books, Slot } from "./feederBooks.ts"
+import * as Items from "./items.ts"
+import * as Segments from "./segments.ts"
 
 /** So many may wait to become dead letters before a source that overflows waits. */
 const mostPending = 1024
@@ -27,11 +29,13 @@ export const make = <A>({ books, policy }: {
     kept: ReadonlyArray<Slot<A>>,
     dropped: ReadonlyArray<Slot<A>>
   ] => {
-    if (policy === "dropping") return [slots.slice(0, room), slots.slice(room)]
-    let tooMany = slots.length - room
+    const count = Items.size(slots)
+    const between = (from: number, to: number) => Segments.slice<Slot<A>>(Items.segments, slots, from, to)
+    if (policy === "dropping") return [between(0, room), between(room, count)]
+    let tooMany = count - room
     const oldest = queue.removeWhereUnsafe(() => tooMany-- > 0)
-    const first = Math.max(0, slots.length - queue.capacity)
-    return [slots.slice(first), [...oldest, ...slots.slice(0, first)]]
+    const first = Math.max(0, count - queue.capacity)
+    return [between(first, count), [...oldest, ...between(0, first)]]
   }
 
   const dropsWritten = books.until(() => books.box.pending() < mostPending)
@@ -39,10 +43,10 @@ export const make = <A>({ books, policy }: {
   return (slots, onAdmit) =>
     Effect.suspend(() => {
       const room = Math.max(0, queue.capacity - queue.sizeUnsafe())
-      if (slots.length <= room || queue.isClosedUnsafe()) return queue.offerAll(slots, onAdmit)
+      if (Items.size(slots) <= room || queue.isClosedUnsafe()) return queue.offerAll(slots, onAdmit)
       const [kept, dropped] = overflow(slots, room)
       books.overflowUnsafe(dropped)
-      onAdmit(slots.length - kept.length)
+      onAdmit(Items.size(slots) - Items.size(kept))
       // There is room, and nobody else has had a turn to take it.
       return Effect.andThen(
         kept.length === 0 ? Effect.void : queue.offerAll(kept, onAdmit),

@@ -13,7 +13,7 @@ import type { ElementInvalid } from "../BatchCodec.ts"
 import { Reason } from "../DeadLetters.ts"
 import { QueueClosed } from "../FeedQueue.ts"
 import type { Books, Slot } from "./feederBooks.ts"
-import type { Origin } from "./outstanding.ts"
+import type { Origin } from "./items.ts"
 import type { Admit } from "./overflow.ts"
 
 const TypeId = "~effect-feeder/actors/Feeder"

@@ -54,9 +54,18 @@ export const slice = <A>(
   segments: Segments<A> | undefined,
   entries: ReadonlyArray<A>,
   from: number,
-  to = Infinity
+  to: number
 ): Array<A> => {
-  const read = reader(segments, entries)
-  read(from)
-  return read(to - from)
+  if (segments === undefined) return entries.slice(from, to)
+  const some: Array<A> = []
+  let start = 0
+  for (const entry of entries) {
+    if (start >= to) break
+    const length = segments.lengthOf(entry)
+    const first = Math.max(0, from - start)
+    const end = Math.min(length, to - start)
+    if (first < end) some.push(first === 0 && end === length ? entry : segments.slice(entry, first, end))
+    start += length
+  }
+  return some
 }

@@ -1,31 +1,14 @@
 /**
- * The elements that a source gave, on their way into a feeder's queue: those that came together stay in one chunk, so that
- * a frame can be cut out of it.
+ * The elements that a source gave, on their way into a feeder's queue: those that came together stay together, so that a
+ * frame can be cut out of them.
  */
 import * as Result from "effect/Result"
 import type { BatchCodec, Chunk, ElementInvalid } from "../BatchCodec.ts"
 import type { Slot } from "./feederBooks.ts"
+import { ChunkItem } from "./items.ts"
 
-class ChunkSlot<A> implements Slot<A> {
-  ordinal = -1
-  attempt = 1
-  since: number | undefined = undefined
-  readonly chunk: Chunk<A>
-  readonly index: number
-  constructor(chunk: Chunk<A>, index: number) {
-    this.chunk = chunk
-    this.index = index
-  }
-  get element(): A {
-    return this.chunk.elements[this.index]!
-  }
-}
-
-const slotsOf = <A>(chunk: Chunk<A>): ReadonlyArray<Slot<A>> => {
-  const slots: Array<Slot<A>> = []
-  for (let i = 0; i < chunk.length; i++) slots.push(new ChunkSlot(chunk, i))
-  return slots
-}
+const slotsOf = <A>(chunk: Chunk<A>): ReadonlyArray<Slot<A>> =>
+  chunk.length === 0 ? [] : [new ChunkItem(chunk, 0, chunk.length)]
 
 /** Of fewer elements it does not pay to make columns. */
 const fewest = 32

@@ -6,7 +6,7 @@
  * open one, is acknowledged; the head of the list remembers the same of everything before the first. So an element costs
  * one step to admit and one to acknowledge, and what is acknowledged costs no memory.
  */
-import type { Origin } from "./outstanding.ts"
+import type { Origin } from "./items.ts"
 
 /** A range of positions: those greater than the first number, up to the second. */
 export type Range = readonly [after: number, to: number]
