@@ -1,7 +1,7 @@
 /**
  * The feeders of a history: one process after the other, which runs its feeder again and again until its feed has ended.
  */
-import { Cause, type Context, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { Array as Arr, Cause, type Context, Effect, Exit, Fiber, Option, Schema, Stream } from "effect"
 import { FailureTolerator, Feeder, type RemoteDevices } from "effect-feeder"
 import { SimulatedDevices, type Simulation } from "effect-feeder/testing"
 import { type Element, failureDelay, lease } from "./plan.ts"
@@ -79,15 +79,21 @@ export const make = (world: World) => {
     lives.push(self)
     laws.open(key, plan.total)
     let n = 0
-    const source = Effect.suspend(() => {
-      if (n === plan.total) return Cause.done()
-      const element = Effect.sync(() =>
-        yes(plan.invalid)
-          ? { feeder: number, life, n: n + 0.5, text: "no element" }
-          : { feeder: number, life, n, text: "x".repeat(n++ % 7) }
-      )
-      return yes(0.1) ? Effect.andThen(Effect.sleep(below(50)), element) : element
-    })
+    const next = () =>
+      yes(plan.invalid)
+        ? { feeder: number, life, n: n + 0.5, text: "no element" }
+        : { feeder: number, life, n, text: "x".repeat(n++ % 7) }
+    const slowly = <A>(given: () => A) =>
+      Effect.suspend(() => {
+        if (n === plan.total) return Cause.done()
+        const element = Effect.sync(given)
+        return yes(0.1) ? Effect.andThen(Effect.sleep(below(50)), element) : element
+      })
+    const chunk = (): Arr.NonEmptyArray<ReturnType<typeof next>> => {
+      const elements = Arr.of(next())
+      while (elements.length < plan.together && n < plan.total) elements.push(next())
+      return elements
+    }
     const program = Effect.scoped(Effect.gen(function*() {
       self.devices = yield* Effect.context<RemoteDevices.RemoteDevices>()
       const made = yield* Feeder.make(feed, {
@@ -98,7 +104,9 @@ export const make = (world: World) => {
         tolerate: FailureTolerator.make({ limit: plan.limit, initDelay: failureDelay, backoffFactor: 1 }),
         supervision: plan.supervision
       })
-      const feeder = yield* made.set(source)
+      const feeder = yield* plan.together === 1
+        ? made.set(slowly(next))
+        : made.set(Stream.fromPull(Effect.succeed(slowly(chunk))))
       yield* feeder.addRemoteDevices(names)
       self.feeder = feeder
       while (true) {

@@ -86,7 +86,9 @@ export const make = (seed: number) => {
     kinds: faultKinds.filter(() => yes(0.5)),
     delivery: yes(0.15) ? "atMostOnce" as const : "atLeastOnce" as const,
     /** Elements that may be on their way beyond the room of a device's queue. */
-    window: random.pick([0, 0, 3, 1000])
+    window: random.pick([0, 0, 3, 1000]),
+    /** Elements that a source gives at once. */
+    together: yes(0.5) ? 1 : 2 + random.below(7)
   }
 }
 
