@@ -16,6 +16,7 @@ import type { Acknowledge, DeliveryMode, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import { Settlements, type SettlementsOf } from "../Settlements.ts"
 import type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./given.ts"
+import { deliveriesOf, sizeOf } from "./handed.ts"
 import type { Delivery, FeedsItself, Handed, Host, Hosted, Results, Take, TakeOptions } from "./hosted.ts"
 import { gather } from "./items.ts"
 import type { OutcomeOf } from "./outcomes.ts"
@@ -48,27 +49,30 @@ interface Loop<A, B> {
 
 /** Whether what was taken is a last batch that is not full, and such are not wanted. */
 const isDropped = <A, B>({ remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): boolean =>
-  remainder === "drop" && take.within === undefined && handed.length < take.n && handed.at(-1)?.isCut === false
+  remainder === "drop" && take.within === undefined && sizeOf(handed) < take.n && handed.at(-1)?.isCut === false
 
 /** The elements as the consumer wants them. */
 const present = <A, B>({ present, remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B => {
-  const last = handed.at(-1)
-  return remainder === "pad" && take.within === undefined && last !== undefined && handed.length < take.n
-    ? present([...handed, ...Array.from({ length: take.n - handed.length }, () => last)])
-    : present(handed)
+  if (remainder !== "pad" || take.within !== undefined) return present(handed)
+  const missing = take.n - sizeOf(handed)
+  const end = handed.at(-1)
+  if (missing === 0 || end === undefined) return present(handed)
+  const last = end.slice(end.count - 1, end.count)
+  return present([...handed, ...Array.from({ length: missing }, () => last)])
 }
 
 /** What is known of what was handed out, looked up when it is asked for. */
 class BatchOf<A> implements BatchDelivery {
   readonly #handed: ReadonlyArray<Handed<A>>
+  #deliveries: ReadonlyArray<Delivery> | undefined
   constructor(handed: ReadonlyArray<Handed<A>>) {
     this.#handed = handed
   }
   get size(): number {
-    return this.#handed.length
+    return sizeOf(this.#handed)
   }
   get deliveries(): ReadonlyArray<Delivery> {
-    return this.#handed.map((one) => one.delivery)
+    return this.#deliveries ??= deliveriesOf(this.#handed)
   }
 }
 
@@ -93,7 +97,7 @@ const runLoop = <A, B, E, R>(
     Effect.map(
       hosted.settle(
         handed,
-        typeof results === "function" ? (index) => count(results(index), 1) : count(results, handed.length)
+        typeof results === "function" ? (index) => count(results(index), 1) : count(results, sizeOf(handed))
       ),
       (fenced) => {
         counts.fenced += fenced
@@ -185,9 +189,12 @@ const leasedStream = <A, B, B2>(
     const next: Effect.Effect<B2, QueueEnded | FeedsItself> = Effect.flatMap(take, (handed) => {
       if (isDropped(loop, handed)) return Effect.andThen(settle(handed, dropped), next)
       const value = present(loop, handed)
+      const known = new BatchOf(handed)
       return Effect.succeed(give(value, {
         value,
-        deliveries: handed.map((one) => one.delivery),
+        get deliveries() {
+          return known.deliveries
+        },
         acknowledge: settle(handed, done),
         settle: (outcome) => settle(handed, resultsOf(outcome))
       }))
@@ -237,7 +244,7 @@ export const make = <Name extends string, A, Ack extends Acknowledge, Del extend
     Stream.unwrap(Effect.flatMap(Effect.service(host), (hosted) => leasedStream(hosted, loop, given<V>)))
   return {
     forEach: (f, options) =>
-      Effect.suspend(() => run(loopOf(1, one, options), (element, handed) => f(element, handed[0]!.delivery))),
+      Effect.suspend(() => run(loopOf(1, one, options), (element, handed) => f(element, handed[0]!.deliveryOf(0)))),
     forEachBatch: (n, f, options) =>
       Effect.suspend(() =>
         run(

@@ -42,23 +42,28 @@ export interface Delivery {
 }
 
 /**
- * An element in the hands of a consumer, as a device hands it out. `isCut` says that a batch was ended behind it before
- * it was full, though it is not the last one: of it and the element behind it, one is handed out alone.
+ * Elements in the hands of a consumer, as a device hands them out: `count` that follow each other in the chunk in which
+ * they came, the first of them with `index` there. `isCut` says that a batch was ended behind the last of them before it
+ * was full, though that is not the last one: of it and the element behind it, one is handed out alone.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Handed<out A> {
-  readonly element: A
-  readonly delivery: Delivery
-  readonly isCut: boolean
-  /** The chunk in which it came, and its index there. */
   readonly chunk: Chunk<A>
   readonly index: number
+  readonly count: number
+  /** The first of them. */
+  readonly element: A
+  readonly isCut: boolean
+  /** What is known of one of them, by its number, from 0. */
+  readonly deliveryOf: (nth: number) => Delivery
+  /** Those between two such numbers. */
+  readonly slice: (from: number, to: number) => Handed<A>
 }
 
 /**
- * What became of elements that were handed out: the same of all of them, or each by its index.
+ * What became of elements that were handed out: the same of all of them, or each by its number among all, from 0.
  *
  * @category models
  * @since 0.1.0

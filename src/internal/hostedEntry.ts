@@ -4,6 +4,7 @@
 import type { Chunk } from "../BatchCodec.ts"
 import type * as HostSession from "../HostSession.ts"
 import type { Delivery, Handed } from "./hosted.ts"
+import type { Segments } from "./segments.ts"
 
 /** A feeder's session, with the effects of its outputs. */
 export interface Session {
@@ -29,17 +30,23 @@ export interface Parcel {
   readonly idOf: (index: number) => string | undefined
 }
 
-/** An element in a device's queue, and later in the hands of a consumer: one of a parcel, by its index in the chunk. */
+/**
+ * Elements in a device's queue, and later in the hands of a consumer: `count` of a parcel that follow each other, by the
+ * index of the first in the chunk.
+ */
 export class Entry implements Handed<unknown> {
   readonly parcel: Parcel
   readonly index: number
-  isMarked: boolean
+  readonly count: number
+  /** The index in the chunk from which on they may have been handed out before. */
+  markedFrom: number
   isCut = false
 
-  constructor(parcel: Parcel, index: number) {
+  constructor(parcel: Parcel, index: number, count: number) {
     this.parcel = parcel
     this.index = index
-    this.isMarked = parcel.attempt > 1
+    this.count = count
+    this.markedFrom = parcel.attempt > 1 ? 0 : parcel.chunk.length
   }
 
   get chunk(): Chunk {
@@ -50,34 +57,86 @@ export class Entry implements Handed<unknown> {
     return this.parcel.chunk.elements[this.index]
   }
 
+  /** Of the first. */
   get sequence(): number {
     return this.parcel.place.sequence + this.index - this.parcel.from
   }
 
+  /** Of the first. */
   get place(): HostSession.Place {
     const { place } = this.parcel
     return { ...place, sequence: this.sequence }
   }
 
-  get delivery(): Delivery {
+  deliveryOf(nth: number): Delivery {
     const { attempt, from, idOf, ordinal, session } = this.parcel
+    const index = this.index + nth
     return {
       feeder: session.state.feeder,
-      ordinal: ordinal + this.index - from,
+      ordinal: ordinal + index - from,
       attempt,
-      redelivered: this.isMarked,
-      id: idOf(this.index)
+      redelivered: index >= this.markedFrom,
+      id: idOf(index)
     }
+  }
+
+  slice(from: number, to: number): Entry {
+    const some = new Entry(this.parcel, this.index + from, to - from)
+    some.markedFrom = this.markedFrom
+    some.isCut = this.isCut && to === this.count
+    return some
+  }
+
+  /** Those beyond a sequence may have been handed out before. */
+  markBeyond(sequence: number): void {
+    const { from, place } = this.parcel
+    this.markedFrom = Math.min(this.markedFrom, from + sequence + 1 - place.sequence)
   }
 }
 
-/** How many entries, from one on, follow each other in one parcel. */
-export const together = (entries: ReadonlyArray<Entry>, start: number): number => {
-  const { index, parcel } = entries[start]!
-  let count = 1
-  for (; start + count < entries.length; count++) {
-    const next = entries[start + count]!
-    if (next.parcel !== parcel || next.index !== index + count) break
+/** How a queue counts and cuts entries. */
+export const segments: Segments<Entry> = {
+  lengthOf: ({ count }) => count,
+  slice: (entry, from, to) => entry.slice(from, to)
+}
+
+/**
+ * The elements of a parcel, up to an index, as few entries as there can be, or one each if they are to be alone. Of those
+ * that are invalid it tells instead.
+ */
+export const entriesOf = (
+  parcel: Parcel,
+  to: number,
+  onInvalid: (index: number, issue: string) => void
+): ReadonlyArray<Entry> => {
+  const { chunk: { invalid }, from, isAlone } = parcel
+  const entries: Array<Entry> = []
+  const add = (start: number, end: number) => {
+    const count = isAlone ? 1 : end - start
+    for (let index = start; index < end; index += count) entries.push(new Entry(parcel, index, count))
   }
-  return count
+  let start = from
+  for (let index = from; invalid !== undefined && index < to; index++) {
+    const issue = invalid.get(index)
+    if (issue === undefined) continue
+    add(start, index)
+    onInvalid(index, issue)
+    start = index + 1
+  }
+  add(start, to)
+  return entries
+}
+
+/** The entries, from one on, that follow each other in one parcel, as one; and where they end. */
+export const together = (entries: ReadonlyArray<Entry>, start: number): readonly [whole: Entry, end: number] => {
+  const first = entries[start]!
+  const { index, parcel } = first
+  let { count } = first
+  let end = start + 1
+  for (; end < entries.length; end++) {
+    const next = entries[end]!
+    if (next.parcel !== parcel || next.index !== index + count) break
+    count += next.count
+  }
+  return [end === start + 1 ? first : new Entry(parcel, index, count), end]
 }

@@ -14,8 +14,9 @@ import { differences } from "./fingerprint.ts"
 import type { Handed, Hosted, Results, Take } from "./hosted.ts"
 import { CurrentFeeder, FeedsItself } from "./hosted.ts"
 import type { Parcel, Session } from "./hostedEntry.ts"
-import { Entry, together } from "./hostedEntry.ts"
+import { entriesOf, Entry, segments, together } from "./hostedEntry.ts"
 import type { LinkWriter } from "./linkWriter.ts"
+import * as Segments from "./segments.ts"
 
 /**
  * What a device knows of one feeder.
@@ -116,6 +117,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     const openQueue = FeedQueue.make<Entry>({
       capacity: feed.capacity,
       name: feed.name,
+      segments,
       onCollect: wakeAll,
       onShort: () => {
         for (const session of sessions.values()) session.refill()
@@ -124,28 +126,26 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         lookedAt = shared.now()
         mayHandOut = shared.mayHandOut()
       },
-      isCurrent: ({ parcel: { place, session } }) => {
+      isCurrent: ({ count, parcel: { place, session } }) => {
         const verdict = mayHandOut ? HostSession.verdict(session.state, place, lookedAt) : "lapsed"
         if (verdict === "hand out") return true
         if (verdict === "lapsed") {
           session.state = HostSession.lapse(session.state)
           if (session.state.link !== undefined) shared.writers.get(session.state.link)?.close()
         }
-        waitingBytes -= place.bytes
+        waitingBytes -= count * place.bytes
         return false
       },
       isAlone: ({ parcel }) => parcel.isAlone,
       onHandOut: (entries, isCut) => {
         if (isCut) entries.at(-1)!.isCut = true
         for (let i = 0; i < entries.length;) {
-          const count = together(entries, i)
-          const { parcel: { place: { bytes }, session }, place } = entries[i]!
+          const [{ count, parcel: { session }, place }, end] = together(entries, i)
           const [state, unmarkedTo] = HostSession.handOut(session.state, place, count, lookedAt)
           session.state = state
-          waitingBytes -= count * bytes
-          for (let k = Math.max(0, unmarkedTo - place.sequence + 1); k < count; k++) entries[i + k]!.isMarked = true
+          waitingBytes -= count * place.bytes
+          for (; i < end; i++) entries[i]!.markBeyond(unmarkedTo)
           if (state.link !== undefined) shared.writers.get(state.link)?.report()
-          i += count
         }
       }
     })
@@ -239,18 +239,14 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           isAlone,
           idOf
         }
-        const to = Math.min(runEnd, end)
-        for (let index = from; index < to; index++) {
-          const issue = chunk.invalid?.get(index)
-          if (issue === undefined) entries.push(new Entry(parcel, index))
-          else {
-            const refused = { ...place, sequence: place.sequence + index - from }
-            session.state = HostSession.refuseInvalid(session.state, refused, brief(issue))
-          }
-        }
+        const some = entriesOf(parcel, Math.min(runEnd, end), (index, issue) => {
+          const refused = { ...place, sequence: place.sequence + index - from }
+          session.state = HostSession.refuseInvalid(session.state, refused, brief(issue))
+        })
+        for (const entry of some) entries.push(entry)
       }
       if (!queue.admitUnsafe(entries)) return false
-      waitingBytes += entries.length * first.bytes
+      waitingBytes += Segments.size(segments, entries) * first.bytes
       return true
     }
 
@@ -290,11 +286,14 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
                 break
               case "Discard":
                 for (
-                  const { parcel } of queue.removeWhereUnsafe(({ parcel: { place, session: owner }, sequence }) =>
+                  const { count, parcel } of queue.removeWhereUnsafe((
+                    { parcel: { place, session: owner }, sequence },
+                    nth
+                  ) =>
                     owner === session && place.incarnation === output.incarnation &&
-                    place.session === output.session && sequence > output.above
+                    place.session === output.session && sequence + nth > output.above
                   )
-                ) waitingBytes -= parcel.place.bytes
+                ) waitingBytes -= count * parcel.place.bytes
                 break
             }
           }
@@ -340,8 +339,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       }
     }
 
-    /** Settles entries whose sequences follow each other. */
-    const settleTogether = ({ parcel: { session }, place }: Entry, count: number, result: Result): number => {
+    const settleTogether = ({ count, parcel: { session }, place }: Entry, result: Result): number => {
       if (session.state.acknowledge !== "processed") return 0
       const fenced = HostSession.isCurrent(session.state, place) ? 0 : count
       session.apply({
@@ -358,21 +356,23 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       Effect.sync(() => {
         if (!areEntries(entries)) throw new TypeError("what is settled must have been handed out by this device")
         let fenced = 0
+        let before = 0 // elements of the entries before
         for (let i = 0; i < entries.length;) {
-          const end = i + together(entries, i)
-          let first = i
+          const [whole, end] = together(entries, i)
           if (typeof results === "function") {
-            for (; i < end; i++) {
-              const result = results(i)
+            let from = 0
+            for (let nth = 0; nth < whole.count; nth++) {
+              const result = results(before + nth)
               if (result._tag === "Done") continue
-              if (i > first) fenced += settleTogether(entries[first]!, i - first, done)
-              fenced += settleTogether(entries[i]!, 1, result)
-              first = i + 1
+              if (nth > from) fenced += settleTogether(whole.slice(from, nth), done)
+              from = nth + 1
+              fenced += settleTogether(whole.slice(nth, from), result)
             }
+            if (whole.count > from) fenced += settleTogether(whole.slice(from, whole.count), done)
+          } else {
+            fenced += settleTogether(whole, results)
           }
-          if (end > first) {
-            fenced += settleTogether(entries[first]!, end - first, typeof results === "function" ? done : results)
-          }
+          before += whole.count
           i = end
         }
         return fenced

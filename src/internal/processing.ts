@@ -12,6 +12,7 @@ import type { Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import type { Settlements } from "../Settlements.ts"
 import { SettlementsFailed } from "../Settlements.ts"
+import { deliveriesOf, singles, sizeOf } from "./handed.ts"
 import type { Handed, Results } from "./hosted.ts"
 import type { Outcomes, Reject, Retry } from "./outcomes.ts"
 
@@ -83,18 +84,20 @@ export const settling = <A, E, R, E2>(
   run: Run<A, E, R>,
   read: Read<E, E2>
 ): Process<A, E2, R> =>
-(handed, restore) => {
+(parts, restore) => {
+  const handed = singles(parts)
   const noId: Result = {
     _tag: "Reject",
     cause: `it came without an id, and feed "${feed}" is effectivelyOnce: ` +
       `give the feed \`identify\`, or feed it from a resumable source`
   }
-  const results = handed.map(({ delivery }) => (delivery.id ?? "") === "" ? noId : done)
+  const deliveries = deliveriesOf(handed)
+  const results = deliveries.map(({ id }) => (id ?? "") === "" ? noId : done)
   const attempt = (indices: ReadonlyArray<number>): Effect.Effect<void, E2, R> => {
     let fresh = indices
     /** Of the consumer's effect: whatever became of the transaction, this is what it was rolled back for. */
     let failure: Cause.Cause<E> | undefined
-    const settle = settlements.settle({ feed, ids: indices.map((i) => handed[i]!.delivery.id!) }, (some) => {
+    const settle = settlements.settle({ feed, ids: indices.map((i) => deliveries[i]!.id!) }, (some) => {
       fresh = some.map((k) => indices[k]!)
       return Effect.suspend(() => run(fresh.map((i) => handed[i]!))).pipe(
         Effect.catch((error) => isAllDone(error, fresh.length) ? Effect.void : Effect.fail(error)),
@@ -114,7 +117,7 @@ export const settling = <A, E, R, E2>(
             Cause.fromReasons<never>(exit.cause.reasons.filter((one) => !Cause.isFailReason(one)))
           )
         }
-        for (const i of indices) results[i] = givenBack(error.message, patience(handed[i]!.delivery.attempt))
+        for (const i of indices) results[i] = givenBack(error.message, patience(deliveries[i]!.attempt))
         return Effect.void
       }
       const outcome = read(failure)
@@ -175,7 +178,7 @@ export const within = <A, E, R>(
               fiber.interruptUnsafe()
               late.add(fiber)
               fiber.addObserver(() => late.delete(fiber))
-              onTimeout(handed.length)
+              onTimeout(sizeOf(handed))
               return Effect.succeed(givenBack(cause))
             })
           )

@@ -112,7 +112,12 @@ export const make = (world: World) => {
             life.isAtEnd = false
             return (options, onTake) =>
               take(options, (handed) => {
-                for (const { delivery, element } of handed) laws.given(name, element, delivery)
+                for (const part of handed) {
+                  const { chunk: { elements }, count, index } = part
+                  elements.slice(index, index + count).forEach((element, nth) => {
+                    laws.given(name, element, part.deliveryOf(nth))
+                  })
+                }
                 onTake?.(handed)
               }).pipe(Effect.tapError(() => Effect.sync(() => life.isAtEnd = true)))
           })

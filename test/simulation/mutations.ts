@@ -160,7 +160,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "what is given again is not marked",
     law: 4,
     within: 500,
-    edits: [["src/internal/hostedEntry.ts", "this.isMarked = parcel.attempt > 1", "this.isMarked = false"]]
+    edits: [["src/internal/hostedEntry.ts", "parcel.attempt > 1 ? 0 : parcel.chunk.length", "parcel.chunk.length"]]
   },
   {
     name: "attempts are not counted",
