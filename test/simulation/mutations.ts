@@ -331,8 +331,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     where: (plan) => plan.windowBytes < 1_000_000 && plan.operations < 100,
     edits: [[
       queue,
-      "    MutableList.prependAll(stored, elements)\n    changed()",
-      "    MutableList.prependAll(stored, elements)"
+      "    putBack(elements)\n    changed()",
+      "    putBack(elements)"
     ]]
   },
   {
