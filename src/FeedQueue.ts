@@ -23,11 +23,11 @@ import * as MutableList from "effect/MutableList"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Segments from "./internal/segments.ts"
+import * as Spans from "./internal/spans.ts"
 import { type Turn, Wait } from "./internal/waitingLines.ts"
 import * as WaitingLines from "./internal/waitingLines.ts"
 
-export type { Segments } from "./internal/segments.ts"
+export type { Spans } from "./internal/spans.ts"
 
 const TypeId = "~effect-feeder/FeedQueue"
 
@@ -148,7 +148,7 @@ export interface FeedQueue<in out A> {
    */
   admitUnsafe(elements: ReadonlyArray<A>): boolean
   /**
-   * Removes and gives the elements that match, those that a waiting take collects included. Of a segment each is asked
+   * Removes and gives the elements that match, those that a waiting take collects included. Of a span each is asked
    * about, by its index there, and what matches in it is cut out.
    */
   removeWhereUnsafe(predicate: (element: A, index: number) => boolean): ReadonlyArray<A>
@@ -190,7 +190,7 @@ export interface Options<in out A> {
    * all counts are of elements: a take of n gives entries of n elements, the last of them cut where it has more. By default
    * every entry is one element.
    */
-  readonly segments?: Segments.Segments<A>
+  readonly spans?: Spans.Spans<A>
   /**
    * Told that a take would have to wait, before it does: more may be admitted now. Comes outside of any step, so it may use
    * the queue and resume fibers. Must not throw.
@@ -208,7 +208,7 @@ export interface Options<in out A> {
   readonly isCurrent?: (element: A) => boolean
   /**
    * Asked about each element, as `isCurrent` is. One for which it is true is handed out in a batch of its own: a take of
-   * several ends before it, or with it when it is the first, and gives fewer than it asked for. It must be no segment of
+   * several ends before it, or with it when it is the first, and gives fewer than it asked for. It must be no span of
    * several.
    */
   readonly isAlone?: (element: A) => boolean
@@ -263,7 +263,7 @@ export const make = <A>(options: Options<A>): Effect.Effect<FeedQueue<A>> =>
 const isCount = (n: number): boolean => Number.isSafeInteger(n) && n >= 0
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
-  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort, segments } = options
+  const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort, spans } = options
   const stored: MutableList.MutableList<A> = store.messages
   /** How many more elements than entries are stored. */
   let more = 0
@@ -286,7 +286,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const held = (): number => stored.length + more
 
-  const sizeOf = (entries: ReadonlyArray<A>): number => Segments.size(segments, entries)
+  const sizeOf = (entries: ReadonlyArray<A>): number => Spans.size(spans, entries)
 
   /** Puts entries back at the front. */
   const putBack = (entries: ReadonlyArray<A>): void => {
@@ -296,14 +296,14 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   /** The first entries, of at most `most` elements: the last of them is cut where it has more. */
   const takeFirst = (most: number): Array<A> => {
-    if (segments === undefined) return takeN(stored, most)
+    if (spans === undefined) return takeN(stored, most)
     const taken: Array<A> = []
     for (let left = most; left > 0 && stored.length > 0;) {
       const entry = MutableList.take(stored) as A // there is one
-      const length = segments.lengthOf(entry)
+      const length = spans.lengthOf(entry)
       if (length > left) {
-        MutableList.prepend(stored, segments.slice(entry, left, length))
-        taken.push(segments.slice(entry, 0, left))
+        MutableList.prepend(stored, spans.slice(entry, left, length))
+        taken.push(spans.slice(entry, 0, left))
         more -= left
         break
       }
@@ -338,7 +338,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   }
 
   const offer = (element: A): Effect.Effect<void, QueueClosed> => {
-    if (segments !== undefined) return offerAll([element])
+    if (spans !== undefined) return offerAll([element])
     const now = () => admitOne(element)
     const begin = () => offering(isRoomOrClosed, now)
     return isFree(1) ? attempt(offers, now, begin) : enter(offers, now, begin)
@@ -362,7 +362,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     const now = () => admit(entries.slice(), count, onAdmit)
     const begin = () => {
       let left = count
-      const read = Segments.reader(segments, entries)
+      const read = Spans.reader(spans, entries)
       const isDue = () => isClosed || room() >= left
       return {
         ...offering(isDue, () => {
@@ -465,7 +465,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   }
 
   const take: Effect.Effect<A, QueueEnded> = taking(1, one, () => {
-    const isPlain = isCurrent === undefined && onHandOut === undefined && segments === undefined
+    const isPlain = isCurrent === undefined && onHandOut === undefined && spans === undefined
     if (stored.length === 0 || !isPlain) return extract(1, 1, undefined)[0]
     const element = MutableList.take(stored) as A
     changed()
@@ -572,13 +572,13 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       const all = MutableList.takeAll(stored)
       more = 0
       for (const entry of all) {
-        const length = segments?.lengthOf(entry) ?? 1
+        const length = spans?.lengthOf(entry) ?? 1
         let from = 0
         let matches = predicate(entry, 0)
         for (let to = 1; to <= length; to++) {
           const next = to < length && predicate(entry, to)
           if (to < length && next === matches) continue
-          const some = segments === undefined || to - from === length ? entry : segments.slice(entry, from, to)
+          const some = spans === undefined || to - from === length ? entry : spans.slice(entry, from, to)
           if (matches) removed.push(some)
           else {
             MutableList.append(stored, some)

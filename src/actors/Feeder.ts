@@ -368,7 +368,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
               read,
               readAll,
               offer,
-              segments: Items.segments,
+              spans: Items.spans,
               feeder: id,
               scope,
               context

@@ -19,7 +19,7 @@ import * as Stream from "effect/Stream"
 import type { ElementInvalid } from "../BatchCodec.ts"
 import { CurrentFeeder } from "../Feed.ts"
 import type { QueueClosed } from "../FeedQueue.ts"
-import * as Segments from "../internal/segments.ts"
+import * as Spans from "../internal/spans.ts"
 import type { PositionInvalid, ResumableSource } from "../ResumableSource.ts"
 
 /**
@@ -90,8 +90,8 @@ export const make = <Given, A, E, R>(options: {
    */
   readonly readAll?: ((given: ReadonlyArray<Given>) => ReadonlyArray<A> | undefined) | undefined
   readonly offer: (elements: ReadonlyArray<A>, onAdmit: (count: number) => void) => Effect.Effect<void, QueueClosed>
-  /** How what was read is counted and cut, if it may come in segments. */
-  readonly segments?: Segments.Segments<A> | undefined
+  /** How what was read is counted and cut, if it may come in spans. */
+  readonly spans?: Spans.Spans<A> | undefined
   readonly feeder: string
   readonly scope: Scope.Scope
   readonly context: Context.Context<R>
@@ -114,8 +114,8 @@ export const make = <Given, A, E, R>(options: {
   ).pipe(Scope.provide(options.scope))
 
   const offerHand = (): Effect.Effect<void, QueueClosed> => {
-    const count = Segments.size(options.segments, hand)
-    const rest = admitted === 0 ? hand : Segments.slice(options.segments, hand, admitted, count)
+    const count = Spans.size(options.spans, hand)
+    const rest = admitted === 0 ? hand : Spans.slice(options.spans, hand, admitted, count)
     return options.offer(rest, (more) => {
       admitted += more
       if (admitted < count) return

@@ -28,7 +28,7 @@ import { FeedError } from "./feedError.ts"
 import * as Items from "./items.ts"
 import type { Restarts } from "./restarts.ts"
 
-/** What stands in the local queue: an element, or a segment of several. Its ordinal is -1 until it first leaves. */
+/** What stands in the local queue: an element, or a span of several. Its ordinal is -1 until it first leaves. */
 export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal" | "attempt" | "since"> {
   ordinal: number
   attempt: number
@@ -187,7 +187,7 @@ export const make = <A>(options: {
     const queue = yield* FeedQueue.make<Slot<A>>({
       capacity: options.capacity,
       name: options.feed,
-      segments: Items.segments,
+      spans: Items.spans,
       onHandOut: (slots) => {
         for (const slot of slots) leavesUnsafe(slot)
         inHand += Items.size(slots)

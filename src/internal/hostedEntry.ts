@@ -4,7 +4,7 @@
 import type { Chunk } from "../BatchCodec.ts"
 import type * as HostSession from "../HostSession.ts"
 import type { Delivery, Handed } from "./hosted.ts"
-import type { Segments } from "./segments.ts"
+import type { Spans } from "./spans.ts"
 
 /** A feeder's session, with the effects of its outputs. */
 export interface Session {
@@ -95,7 +95,7 @@ export class Entry implements Handed<unknown> {
 }
 
 /** How a queue counts and cuts entries. */
-export const segments: Segments<Entry> = {
+export const spans: Spans<Entry> = {
   lengthOf: ({ count }) => count,
   slice: (entry, from, to) => entry.slice(from, to)
 }

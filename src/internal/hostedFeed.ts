@@ -14,9 +14,9 @@ import { differences } from "./fingerprint.ts"
 import type { Handed, Hosted, Results, Take } from "./hosted.ts"
 import { CurrentFeeder, FeedsItself } from "./hosted.ts"
 import type { Parcel, Session } from "./hostedEntry.ts"
-import { entriesOf, Entry, segments, together } from "./hostedEntry.ts"
+import { entriesOf, Entry, spans, together } from "./hostedEntry.ts"
 import type { LinkWriter } from "./linkWriter.ts"
-import * as Segments from "./segments.ts"
+import * as Spans from "./spans.ts"
 
 /**
  * What a device knows of one feeder.
@@ -117,7 +117,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     const openQueue = FeedQueue.make<Entry>({
       capacity: feed.capacity,
       name: feed.name,
-      segments,
+      spans,
       onCollect: wakeAll,
       onShort: () => {
         for (const session of sessions.values()) session.refill()
@@ -246,7 +246,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         for (const entry of some) entries.push(entry)
       }
       if (!queue.admitUnsafe(entries)) return false
-      waitingBytes += Segments.size(segments, entries) * first.bytes
+      waitingBytes += Spans.size(spans, entries) * first.bytes
       return true
     }
 

@@ -1,10 +1,10 @@
 /**
- * Elements on their way from a feeder to a device: one, or a segment of several that came in one chunk and are out for the
+ * Elements on their way from a feeder to a device: one, or a span of several that came in one chunk and are out for the
  * same time, whose ordinals follow each other.
  */
 import type { BatchCodec, Chunk } from "../BatchCodec.ts"
 import type { Reason } from "../DeadLetters.ts"
-import * as Segments from "./segments.ts"
+import * as Spans from "./spans.ts"
 
 /**
  * Who is told when an element is acknowledged, or is a dead letter that is kept, which it is then told of: it will not come
@@ -93,7 +93,7 @@ const slice = <A>(item: Item<A>, from: number, to: number): Item<A> & ChunkItem<
 }
 
 /** An item as entry of a list. */
-export const segments = { lengthOf: countOf, slice }
+export const spans = { lengthOf: countOf, slice }
 
 /** How many elements there are. */
 export const size = (items: ReadonlyArray<Pick<Part<unknown>, "count">>): number => {
@@ -104,7 +104,7 @@ export const size = (items: ReadonlyArray<Pick<Part<unknown>, "count">>): number
 
 /** The items of the elements between two indices. */
 export const between = <A>(items: ReadonlyArray<Item<A>>, from: number, to: number): Array<Item<A>> =>
-  Segments.slice<Item<A>>(segments, items, from, to)
+  Spans.slice<Item<A>>(spans, items, from, to)
 
 /** The element of an item with an index, as an item of its own. */
 export const single = <A>(item: Item<A>, index: number): Item<A> =>

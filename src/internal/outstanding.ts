@@ -226,14 +226,14 @@ export const settle = <A>(
   for (const sequence of resolved) last = Math.max(last, sequence)
   for (const parcel of out) {
     if (parcel.first > last) break
-    for (const { index, item: segment, sequence } of elementsOf(parcel, base)) {
+    for (const { index, item: span, sequence } of elementsOf(parcel, base)) {
       if (sequence > last) break
       const result = known.get(sequence)
       const isSettled = sequence <= report.settled || result !== undefined
       if (!isSettled && !resolved.has(sequence)) continue
       if (sequence > report.settled) nowResolved.add(sequence)
       if (resolved.has(sequence)) continue
-      const item = Items.single(segment, index)
+      const item = Items.single(span, index)
       if (result?._tag === "Retry") {
         const { afterMillis, cause } = result
         const group = back.at(-1)

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { QueueClosed } from "../FeedQueue.ts"
 import type { Books, Slot } from "./feederBooks.ts"
 import * as Items from "./items.ts"
-import * as Segments from "./segments.ts"
+import * as Spans from "./spans.ts"
 
 /** So many may wait to become dead letters before a source that overflows waits. */
 const mostPending = 1024
@@ -30,7 +30,7 @@ export const make = <A>({ books, policy }: {
     dropped: ReadonlyArray<Slot<A>>
   ] => {
     const count = Items.size(slots)
-    const between = (from: number, to: number) => Segments.slice<Slot<A>>(Items.segments, slots, from, to)
+    const between = (from: number, to: number) => Spans.slice<Slot<A>>(Items.spans, slots, from, to)
     if (policy === "dropping") return [between(0, room), between(room, count)]
     let tooMany = count - room
     const oldest = queue.removeWhereUnsafe(() => tooMany-- > 0)

@@ -3,8 +3,8 @@ import { Schema } from "effect"
 import * as BatchCodec from "effect-feeder/BatchCodec"
 import * as HostSession from "effect-feeder/HostSession"
 import { deliveriesOf, singles, sizeOf } from "../../src/internal/handed.ts"
-import { entriesOf, type Entry, type Parcel, segments, together } from "../../src/internal/hostedEntry.ts"
-import * as Segments from "../../src/internal/segments.ts"
+import { entriesOf, type Entry, type Parcel, spans, together } from "../../src/internal/hostedEntry.ts"
+import * as Spans from "../../src/internal/spans.ts"
 import { chance } from "../chance.ts"
 import { range } from "../network.ts"
 
@@ -38,22 +38,22 @@ const parcelOf = (facts: Partial<Parcel>, invalid: ReadonlyArray<number> = []): 
   }
 }
 
-const spans = (entries: ReadonlyArray<Entry>) => entries.map(({ count, index }) => [index, count])
+const places = (entries: ReadonlyArray<Entry>) => entries.map(({ count, index }) => [index, count])
 
 describe("the entries of a parcel", () => {
   it("are one, unless elements in it are invalid", () => {
     const refused: Array<readonly [number, string]> = []
     const note = (index: number, issue: string) => refused.push([index, issue])
-    assert.deepStrictEqual(spans(entriesOf(parcelOf({ from: 2 }), 9, note)), [[2, 7]])
+    assert.deepStrictEqual(places(entriesOf(parcelOf({ from: 2 }), 9, note)), [[2, 7]])
     const parcel = parcelOf({ from: 2 }, [1, 2, 5, 6, 9])
-    assert.deepStrictEqual(spans(entriesOf(parcel, 9, note)), [[3, 2], [7, 2]])
+    assert.deepStrictEqual(places(entriesOf(parcel, 9, note)), [[3, 2], [7, 2]])
     assert.deepStrictEqual(refused, [[2, "no 2"], [5, "no 5"], [6, "no 6"]])
-    assert.deepStrictEqual(spans(entriesOf(parcelOf({}, [0, 1]), 2, note)), [])
+    assert.deepStrictEqual(places(entriesOf(parcelOf({}, [0, 1]), 2, note)), [])
   })
 
   it("are of one element each, if those are to be alone", () => {
     const parcel = parcelOf({ from: 2, isAlone: true }, [4])
-    assert.deepStrictEqual(spans(entriesOf(parcel, 7, () => {})), [[2, 1], [3, 1], [5, 1], [6, 1]])
+    assert.deepStrictEqual(places(entriesOf(parcel, 7, () => {})), [[2, 1], [3, 1], [5, 1], [6, 1]])
   })
 
   it("are one again where they follow each other", () => {
@@ -86,7 +86,7 @@ describe("entries that are cut anywhere", () => {
     const valid = range(length - from, from).filter((index) => !invalid.includes(index))
 
     const cut = (entries: ReadonlyArray<Entry>): ReadonlyArray<Entry> => {
-      const read = Segments.reader(segments, entries)
+      const read = Spans.reader(spans, entries)
       const some: Array<Entry> = []
       while (sizeOf(some) < valid.length) some.push(...read(1 + below(6)))
       return some

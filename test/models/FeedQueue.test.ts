@@ -15,22 +15,22 @@ const plain = FeedQueue.make<number>
 
 type Numbers = FeedQueue.FeedQueue<number>
 
-/** A queue of numbers that are offered and put back in segments of up to `longest`. */
-const segmented = (longest: number) => (options: FeedQueue.Options<number>): Effect.Effect<Numbers> => {
+/** A queue of numbers that are offered and put back in spans of up to `longest`. */
+const spanned = (longest: number) => (options: FeedQueue.Options<number>): Effect.Effect<Numbers> => {
   const { capacity, isCurrent, onHandOut } = options
-  type Segment = ReadonlyArray<number>
-  const apart = (segments: ReadonlyArray<Segment>) => segments.flat()
+  type Span = ReadonlyArray<number>
+  const apart = (spans: ReadonlyArray<Span>) => spans.flat()
   const together = (numbers: ReadonlyArray<number>) => {
-    const segments: Array<Segment> = []
-    for (let i = 0; i < numbers.length; i += longest) segments.push(numbers.slice(i, i + longest))
-    return segments
+    const spans: Array<Span> = []
+    for (let i = 0; i < numbers.length; i += longest) spans.push(numbers.slice(i, i + longest))
+    return spans
   }
   return Effect.map(
-    FeedQueue.make<Segment>({
+    FeedQueue.make<Span>({
       capacity,
-      segments: { lengthOf: (segment) => segment.length, slice: (segment, from, to) => segment.slice(from, to) },
-      ...(isCurrent === undefined ? {} : { isCurrent: (segment) => segment.length > 1 || isCurrent(segment[0]!) }),
-      ...(onHandOut === undefined ? {} : { onHandOut: (segments, isCut) => onHandOut(apart(segments), isCut) })
+      spans: { lengthOf: (span) => span.length, slice: (span, from, to) => span.slice(from, to) },
+      ...(isCurrent === undefined ? {} : { isCurrent: (span) => span.length > 1 || isCurrent(span[0]!) }),
+      ...(onHandOut === undefined ? {} : { onHandOut: (spans, isCut) => onHandOut(apart(spans), isCut) })
     }),
     (queue): Numbers => ({
       ...queue,
@@ -41,14 +41,13 @@ const segmented = (longest: number) => (options: FeedQueue.Options<number>): Eff
       takeUpTo: (n) => Effect.map(queue.takeUpTo(n), apart),
       takeWithin: (n, duration) => Effect.map(queue.takeWithin(n, duration), apart),
       takeAvailable: (n) => Effect.map(queue.takeAvailable(n), apart),
-      takeThrough: (n, onTake) => Effect.map(queue.takeThrough(n, (segments) => onTake(apart(segments))), apart),
+      takeThrough: (n, onTake) => Effect.map(queue.takeThrough(n, (spans) => onTake(apart(spans))), apart),
       elements: Stream.flatMap(queue.elements, Stream.fromIterable),
       batches: () => Stream.die("not used"),
       restore: (elements) => queue.restore(together(elements)),
       restoreUnsafe: (elements) => queue.restoreUnsafe(together(elements)),
       admitUnsafe: (elements) => queue.admitUnsafe(together(elements)),
-      removeWhereUnsafe: (predicate) =>
-        apart(queue.removeWhereUnsafe((segment, index) => predicate(segment[index]!, 0)))
+      removeWhereUnsafe: (predicate) => apart(queue.removeWhereUnsafe((span, index) => predicate(span[index]!, 0)))
     })
   )
 }
@@ -237,13 +236,13 @@ describe("FeedQueue and its model", () => {
   )
 
   it.effect.prop(
-    "so it is with elements in segments",
+    "so it is with elements in spans",
     {
       capacity: capacities,
       longest: between(1, 5),
       script: Queues
     },
-    ({ capacity, longest, script }) => agree({ capacity, script, open: segmented(longest) }),
+    ({ capacity, longest, script }) => agree({ capacity, script, open: spanned(longest) }),
     checks(300)
   )
 
@@ -255,7 +254,7 @@ describe("FeedQueue and its model", () => {
       script: Queues
     }, ({ capacity, longest, script, seed }) => {
       const { next } = chance(seed)
-      const open = longest === 1 ? plain : segmented(longest)
+      const open = longest === 1 ? plain : spanned(longest)
       const raced = race({ capacity, open, script, chance: next })
       return Effect.provideService(raced, Scheduler.Scheduler, preempting(preemption, next))
     }, checks(300))

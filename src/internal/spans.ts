@@ -1,5 +1,5 @@
 /**
- * Elements that follow each other as one entry of a list, a *segment*: what is done to all of them is done once. It is
+ * Elements that follow each other as one entry of a list, a *span*: what is done to all of them is done once. It is
  * cut where fewer are wanted.
  */
 
@@ -9,28 +9,28 @@
  * @category models
  * @since 0.1.0
  */
-export interface Segments<in out A> {
+export interface Spans<in out A> {
   readonly lengthOf: (entry: A) => number
   readonly slice: (entry: A, from: number, to: number) => A
 }
 
-/** How many elements there are in some entries. Each is one without `segments`. */
-export const size = <A>(segments: Segments<A> | undefined, entries: ReadonlyArray<A>): number => {
-  if (segments === undefined) return entries.length
+/** How many elements there are in some entries. Each is one without `spans`. */
+export const size = <A>(spans: Spans<A> | undefined, entries: ReadonlyArray<A>): number => {
+  if (spans === undefined) return entries.length
   let count = 0
-  for (const entry of entries) count += segments.lengthOf(entry)
+  for (const entry of entries) count += spans.lengthOf(entry)
   return count
 }
 
 /** Reads entries from the front: each call gives those of the next `count` elements, or of what is left. */
 export const reader = <A>(
-  segments: Segments<A> | undefined,
+  spans: Spans<A> | undefined,
   entries: ReadonlyArray<A>
 ): (count: number) => Array<A> => {
   let next = 0
   let offset = 0 // in the next one
   return (count) => {
-    if (segments === undefined) {
+    if (spans === undefined) {
       const start = next
       next = Math.min(entries.length, start + count)
       return entries.slice(start, next)
@@ -38,9 +38,9 @@ export const reader = <A>(
     const some: Array<A> = []
     for (let left = count; left > 0 && next < entries.length;) {
       const entry = entries[next]!
-      const length = segments.lengthOf(entry)
+      const length = spans.lengthOf(entry)
       const end = Math.min(length, offset + left)
-      some.push(offset === 0 && end === length ? entry : segments.slice(entry, offset, end))
+      some.push(offset === 0 && end === length ? entry : spans.slice(entry, offset, end))
       left -= end - offset
       offset = end === length ? 0 : end
       if (offset === 0) next++
@@ -51,20 +51,20 @@ export const reader = <A>(
 
 /** The entries of the elements between two indices. */
 export const slice = <A>(
-  segments: Segments<A> | undefined,
+  spans: Spans<A> | undefined,
   entries: ReadonlyArray<A>,
   from: number,
   to: number
 ): Array<A> => {
-  if (segments === undefined) return entries.slice(from, to)
+  if (spans === undefined) return entries.slice(from, to)
   const some: Array<A> = []
   let start = 0
   for (const entry of entries) {
     if (start >= to) break
-    const length = segments.lengthOf(entry)
+    const length = spans.lengthOf(entry)
     const first = Math.max(0, from - start)
     const end = Math.min(length, to - start)
-    if (first < end) some.push(first === 0 && end === length ? entry : segments.slice(entry, first, end))
+    if (first < end) some.push(first === 0 && end === length ? entry : spans.slice(entry, first, end))
     start += length
   }
   return some

@@ -1,5 +1,5 @@
 /**
- * Elements that come to a device in one frame are one segment there: what happens to some of them only.
+ * Elements that come to a device in one frame are one span there: what happens to some of them only.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Bytes, Effect, Fiber, Latch, Result, Schema, Stream } from "effect"
