@@ -85,6 +85,10 @@ export type Tolerator = Restarts.Tolerator
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
 
+/** In so many frames goes what may be out, of at least so many elements: while one is worked on, others are on their way. */
+const framesOut = 4
+const fewest = 64
+
 /** Most elements of a frame where other devices are fed too: each is served often, so that all get as much. */
 const fairShare = 256
 
@@ -269,7 +273,8 @@ export const make = <A>(options: {
         mayFindEnd = !isStuck
         const { bytes, elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        const most = owner.isShared() ? Math.min(likely, fairShare) : likely
+        const part = Math.max(fewest, Math.ceil((FeedSession.leased(state) + elements) / framesOut))
+        const most = Math.min(likely, part, owner.isShared() ? fairShare : Infinity)
         const room = Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gatheredCount
         const isBusy = isSending || frames.length > 0
         const hasNone = owner.queue.isClosedUnsafe() && owner.queue.heldUnsafe() === 0
