@@ -19,7 +19,7 @@ const goal = 0.9
 
 /** The sessions, the ledger and its books, the status, and the reports on their way. */
 const accounting = new RegExp(
-  "^src/(FeedSession|HostSession|Ledger|internal/(outstanding|ranges|settled|given|feederBooks|feederAccount|changes|" +
+  "^src/(FeedSession|HostSession|Ledger|internal/(items|outstanding|ranges|settled|given|feederBooks|feederAccount|changes|" +
     "splitProgress|reportFrame|controlFrames))\\.ts$"
 )
 
