@@ -224,7 +224,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "the device counts its lease from what it receives",
     law: 4,
-    from: 21000,
+    from: 41000,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && knows(plan, "freeze device", "partition"),
     edits: [[

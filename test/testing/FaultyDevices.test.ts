@@ -144,7 +144,10 @@ describe("scripts", () => {
       const hosted = yield* Numbers.host
       const take = yield* hosted.begin(5)
       const handed = yield* take({ n: 5, within: undefined })
-      assert.deepStrictEqual(handed.map(({ element }) => element), range(5))
+      assert.deepStrictEqual(
+        handed.flatMap(({ chunk, count, index }) => chunk.elements.slice(index, index + count)),
+        range(5)
+      )
       const again = yield* open(device)
       yield* again.send(hello(device))
       const welcome = yield* again.receive
