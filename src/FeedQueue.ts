@@ -108,9 +108,9 @@ export interface FeedQueue<in out A> {
   /** Takes what there is now, at most n, waiting only while there is nothing. */
   takeAvailable(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /**
-   * `takeAvailable`, and in the same step what the first offer in line has for the room that this leaves, part by part, but
-   * for its last part: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit` is
-   * told in the middle of that step, so that the same is forbidden to it as to `onTake`.
+   * `takeAvailable`, and in the same step what the first offer in line has for the room that this leaves, but for its last
+   * element: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit` is told in
+   * the middle of that step, so that the same is forbidden to it as to `onTake`.
    */
   takeThrough(n: number, onTake: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
 
@@ -161,8 +161,8 @@ export interface FeedQueue<in out A> {
   sizeUnsafe(): number
   /** Everything the queue answers for: `size` and what a waiting take collects. */
   heldUnsafe(): number
-  /** Whether all that is stored is being collected by a take of several that waits for more. */
-  isCollectingUnsafe(): boolean
+  /** How many elements a take of several that waits still misses: while it does, it collects all that is stored. Else 0. */
+  missingUnsafe(): number
 }
 
 /**
@@ -344,11 +344,15 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     return isFree(1) ? attempt(offers, now, begin) : enter(offers, now, begin)
   }
 
+  const append = (entries: Array<A>, count: number): void => {
+    MutableList.appendAllUnsafe(stored, entries, true)
+    more += count - entries.length
+  }
+
   const admit = (entries: Array<A>, count: number, onAdmit: ((count: number) => void) | undefined): void => {
     if (isClosed) throw closed()
     if (count > room()) throw Wait
-    MutableList.appendAllUnsafe(stored, entries, true)
-    more += count - entries.length
+    append(entries, count)
     onAdmit?.(count)
     changed()
   }
@@ -373,11 +377,13 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
         // Only in line, or another offer could come between the parts; and the last one is the fiber's.
         part: {
           isDue: () => room() > 0,
-          run() {
-            const part = read(room())
-            const size = sizeOf(part)
+          run(more: number, take: () => void) {
+            const size = Math.min(room() + more, left - 1)
             left -= size
-            admit(part, size, onAdmit)
+            append(read(size), size)
+            take()
+            onAdmit?.(size)
+            changed()
           }
         }
       }
@@ -434,7 +440,10 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   /** The same, and what the first offer in line has for the room that this leaves. */
   const nextThrough = (most: number): Taken<A> => {
     let taken = nextOnes(most)
-    while (!taken.isCut && taken.count < most && admitPart()) taken = nextOnes(most, taken)
+    const takeMore = () => {
+      taken = nextOnes(most, taken)
+    }
+    while (!taken.isCut && taken.count < most && admitPart(most - taken.count, takeMore));
     return taken
   }
 
@@ -600,9 +609,9 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     isClosedUnsafe: () => isClosed,
     sizeUnsafe,
     heldUnsafe: held,
-    isCollectingUnsafe: () => {
+    missingUnsafe: () => {
       const need = takers.first?.turn.need ?? 1
-      return need > 1 && need > held()
+      return need > 1 ? Math.max(0, need - held()) : 0
     }
   }
 }

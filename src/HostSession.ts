@@ -136,13 +136,15 @@ export interface Config {
 /**
  * How far a feeder's credit may go: `elements` and `bytes` beyond what was handed out, and `unsettled` elements beyond
  * what is settled; and how many elements may be on their way beyond that, none by default. While a take is `collecting` a
- * batch, what it has collected does not fill the queue.
+ * batch, what it has collected does not fill the queue, nor do so many elements more that it is still `missing`, as soon as
+ * they have come.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Room {
   readonly collecting: boolean
+  readonly missing?: number | undefined
   readonly elements: number
   readonly bytes: number
   readonly unsettled: number
@@ -676,8 +678,9 @@ const grant = (
   room: Room
 ): Pick<State, "creditTo" | "windowTo" | "collectedTo" | "creditBytesTo"> => {
   // What is kept from before this session fills the queue too, unless a take is collecting it.
+  const come = Math.min(state.received - state.accepted, room.elements + (room.missing ?? 0))
   const byRoom = room.collecting
-    ? state.accepted + room.elements
+    ? state.accepted + Math.max(room.elements, come)
     : state.delivered + Math.max(0, room.elements - kept(state))
   const creditTo = Math.max(
     state.creditTo,

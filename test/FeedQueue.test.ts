@@ -429,7 +429,7 @@ describe("FeedQueue", () => {
         assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), range(1, 10))
       }))
 
-    it.effect("takes through what an offer in line still has, but for its last part, and never holds more than its capacity", () =>
+    it.effect("takes through what an offer in line still has, but for its last element, and never holds more than its capacity", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 2 })
         const counts: Array<number> = []
@@ -448,7 +448,7 @@ describe("FeedQueue", () => {
         yield* Fiber.join(offer)
         yield* Fiber.join(second)
         assert.deepStrictEqual(taken, range(1, 11))
-        assert.deepStrictEqual(counts, [2, 2, 2, 2, 1])
+        assert.deepStrictEqual(counts, [2, 3, 3, 1])
         assert.isAtMost(Math.max(...sizes), 2)
       }))
 
@@ -794,15 +794,15 @@ describe("FeedQueue", () => {
         assert.strictEqual(yield* Fiber.join(one), 1)
       }))
 
-    it.effect("isCollectingUnsafe: all that is stored belongs to a waiting take", () =>
+    it.effect("missingUnsafe: what a waiting take of several still needs", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 2 })
-        assert.isFalse(queue.isCollectingUnsafe())
-        const batch = yield* start(queue.takeMany(2))
+        assert.strictEqual(queue.missingUnsafe(), 0)
+        const batch = yield* start(queue.takeMany(3))
         yield* queue.offer(1)
-        assert.isTrue(queue.isCollectingUnsafe())
-        yield* queue.offer(2)
-        assert.isFalse(queue.isCollectingUnsafe())
+        assert.strictEqual(queue.missingUnsafe(), 2)
+        yield* queue.offerAll([2, 3, 4])
+        assert.strictEqual(queue.missingUnsafe(), 0)
         yield* Fiber.join(batch)
       }))
 

@@ -506,6 +506,21 @@ describe("HostSession", () => {
       assert.deepStrictEqual([progress.accepted, progress.received], [20, 20])
     })
 
+    it("admits at once what a take is missing, of what has come, and promises no more", () => {
+      const came = play(open().state, from(batchOf(1, 14, 1)), from(batchOf(15, 6, 1))).state
+      const collecting = { ...wide, elements: 3, collecting: true, missing: 4 }
+      const { outputs, state } = play(came, { _tag: "Room", room: collecting })
+      assert.deepStrictEqual(outputs.map((output) => output._tag === "Admit" && [output.from, output.to]), [
+        [10, 14],
+        [0, 3]
+      ])
+      assert.deepStrictEqual([state.accepted, state.creditTo], [17, 17])
+      const all = play(state, { _tag: "Room", room: { ...collecting, missing: 30 } }).state
+      assert.deepStrictEqual([all.accepted, all.creditTo], [20, 20])
+      const { progress } = only(frames(play(all, { _tag: "Report", room: collecting, now: 2 }).outputs), "Progress")
+      assert.strictEqual(progress.creditTo, 23)
+    })
+
     it("refuses what is beyond it", () => {
       const { outputs } = play(open().state, from(batchOf(1, 31, 1)))
       assert.strictEqual(refusal(outputs).detail, "first: sequence 31 is beyond the credit of 30")

@@ -160,7 +160,8 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
 
     /** Room for one feeder: an even share of the capacity, of what the others have not been promised, at least one. */
     const roomOf = (session: Session | undefined): HostSession.Room => {
-      const collecting = queue.isCollectingUnsafe()
+      const missing = queue.missingUnsafe()
+      const collecting = missing > 0
       let linked = 1
       let promised = 0
       for (const other of sessions.values()) {
@@ -183,6 +184,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         elements: Math.max(1, Math.min(share, feed.capacity - promised)),
         // With none left it may still send one element alone.
         bytes: Math.max(0, Math.min(Math.floor(shared.windowBytes / linked), shared.windowBytes - others)),
+        missing: Math.floor(Math.max(0, missing - 1) / linked),
         unsettled: feed.capacity + demand,
         window: Math.floor(shared.window / linked)
       }

@@ -37,7 +37,11 @@ export interface Turn<X, E> {
 
 interface Part {
   readonly isDue: () => boolean
-  readonly run: () => void
+  /**
+   * Admits what there is room for, but not all that is left. With it come so many elements `more`, which `take` is to take
+   * before anybody is told.
+   */
+  readonly run: (more: number, take: () => void) => void
 }
 
 /** A fiber in line; `wake` is there while it sleeps. */
@@ -80,20 +84,25 @@ const remove = (line: Line, place: Place): void => {
 const canGoOn = ({ first }: Line): boolean =>
   first?.wake !== undefined && (first.turn.isDue() || first.turn.part?.isDue() === true)
 
+const nothing = (): void => {}
+
 /** Lets a place go on as far as it can: its fiber, if it can do all. */
 const advance = (place: Place): void => {
   const { turn: { isDue, part }, wake } = place
   if (isDue()) {
     place.wake = undefined
     wake?.()
-  } else if (part?.isDue() === true) part.run()
+  } else if (part?.isDue() === true) part.run(0, nothing)
 }
 
 export interface WaitingLines {
   readonly takers: Line
   readonly offers: Line
-  /** Admits a part of the first offer in line, if there is room for one that is not its last; gives whether it did. */
-  readonly admitPart: () => boolean
+  /**
+   * Admits a part of the first offer in line, if there is room for one that is not its last, and with it so many elements
+   * `more`, which `take` is to take at once; gives whether it did.
+   */
+  readonly admitPart: (more: number, take: () => void) => boolean
   /** To be called after every change: who is first in line and can go on is woken within a scheduler turn. */
   readonly changed: () => void
   /** Makes an attempt: `now`, when nobody is in line and it is due, else as a turn in line. */
@@ -135,10 +144,10 @@ export const make = (options: {
     dispatcher.scheduleTask(turn, 0)
   }
 
-  const admitPart = (): boolean => {
+  const admitPart = (more: number, take: () => void): boolean => {
     const turn = offers.first?.turn
     if (turn?.part === undefined || turn.isDue() || !turn.part.isDue()) return false
-    turn.part.run()
+    turn.part.run(more, take)
     return true
   }
 
@@ -209,7 +218,7 @@ export const make = (options: {
       const place: Place = { turn, wake: undefined, before: undefined, behind: undefined }
       const sleep = (wake: () => void) => {
         // Not woken by what that may run: a callback that is resumed while it is made has no finalizer.
-        if (line.first === place && !turn.isDue() && turn.part?.isDue() === true) turn.part.run()
+        if (line.first === place && !turn.isDue() && turn.part?.isDue() === true) turn.part.run(0, nothing)
         place.wake = wake
         changed()
       }
