@@ -415,7 +415,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       host,
-      "const byRoom = room.collecting\n    ? state.accepted + room.elements\n    : state.delivered + Math.max(0, room.elements - kept(state))",
+      "const byRoom = room.collecting\n    ? state.accepted + Math.max(room.elements, come)\n    : state.delivered + Math.max(0, room.elements - kept(state))",
       "const byRoom = room.elements"
     ]]
   },
