@@ -473,8 +473,9 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     return enter(takers, attempt, () => turn)
   }
 
+  const isPlain = isCurrent === undefined && onHandOut === undefined && spans === undefined
+
   const take: Effect.Effect<A, QueueEnded> = taking(1, one, () => {
-    const isPlain = isCurrent === undefined && onHandOut === undefined && spans === undefined
     if (stored.length === 0 || !isPlain) return extract(1, 1, undefined)[0]
     const element = MutableList.take(stored) as A
     changed()
