@@ -377,8 +377,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
         // Only in line, or another offer could come between the parts; and the last one is the fiber's.
         part: {
           isDue: () => room() > 0,
-          run(more: number, take: () => void) {
-            const size = Math.min(room() + more, left - 1)
+          run(taken: number, take: () => void) {
+            const size = Math.min(room() + taken, left - 1)
             left -= size
             append(read(size), size)
             take()

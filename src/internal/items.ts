@@ -59,7 +59,7 @@ export interface Item<out A> extends Part<A> {
   readonly since?: number | undefined
 }
 
-/** Elements of a chunk, before they have left their feeder's queue. */
+/** Elements of a chunk. They have an ordinal once they have left their feeder's queue. */
 export class ChunkItem<A> implements Item<A> {
   ordinal = -1
   attempt = 1
@@ -80,12 +80,11 @@ export class ChunkItem<A> implements Item<A> {
 /** How many elements it is. */
 export const countOf = ({ count = 1 }: Pick<Part<unknown>, "count">): number => count
 
-/** Those of an item between two indices. One that is whole is the same. */
+/** Those of an item of several between two indices. */
 const slice = <A>(item: Item<A>, from: number, to: number): Item<A> & ChunkItem<A> => {
   const { attempt, chunk, index = 0, ordinal, since } = item
   if (chunk === undefined) throw new RangeError("an item of several elements has them in a chunk")
   const part = new ChunkItem(chunk, index + from, to - from)
-  // An ordinal is given to it when it first leaves its feeder's queue.
   part.ordinal = ordinal < 0 ? ordinal : ordinal + from
   part.attempt = attempt
   part.since = since

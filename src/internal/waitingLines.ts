@@ -38,10 +38,10 @@ export interface Turn<X, E> {
 interface Part {
   readonly isDue: () => boolean
   /**
-   * Admits what there is room for, but not all that is left. With it come so many elements `more`, which `take` is to take
-   * before anybody is told.
+   * Admits what there is room for, but not all that is left. With it come so many elements more as `take` is to take before
+   * anybody is told.
    */
-  readonly run: (more: number, take: () => void) => void
+  readonly run: (taken: number, take: () => void) => void
 }
 
 /** A fiber in line; `wake` is there while it sleeps. */
@@ -100,9 +100,9 @@ export interface WaitingLines {
   readonly offers: Line
   /**
    * Admits a part of the first offer in line, if there is room for one that is not its last, and with it so many elements
-   * `more`, which `take` is to take at once; gives whether it did.
+   * more as `take` is to take at once; gives whether it did.
    */
-  readonly admitPart: (more: number, take: () => void) => boolean
+  readonly admitPart: (taken: number, take: () => void) => boolean
   /** To be called after every change: who is first in line and can go on is woken within a scheduler turn. */
   readonly changed: () => void
   /** Makes an attempt: `now`, when nobody is in line and it is due, else as a turn in line. */
@@ -144,10 +144,10 @@ export const make = (options: {
     dispatcher.scheduleTask(turn, 0)
   }
 
-  const admitPart = (more: number, take: () => void): boolean => {
+  const admitPart = (taken: number, take: () => void): boolean => {
     const turn = offers.first?.turn
     if (turn?.part === undefined || turn.isDue() || !turn.part.isDue()) return false
-    turn.part.run(more, take)
+    turn.part.run(taken, take)
     return true
   }
 
