@@ -4,27 +4,14 @@
  * and at the end.
  */
 import { assert, describe, it } from "@effect/vitest"
-import type { Chunk } from "effect-feeder/BatchCodec"
 import * as FeedSession from "effect-feeder/FeedSession"
 import * as HostSession from "effect-feeder/HostSession"
 import type { Acknowledge, DeviceFrame, FeederFrame, Result } from "effect-feeder/RemoteDevices"
 import { done } from "effect-feeder/RemoteDevices"
 import { chance } from "./chance.ts"
+import { codec } from "./fixtures/plainCodec.ts"
 
 const lease = 1000
-
-const chunk = (elements: ReadonlyArray<number>): Chunk<number> => ({
-  length: elements.length,
-  byteLength: elements.length * 10,
-  elements,
-  columns: undefined as never
-})
-
-const codec = {
-  fromElements: chunk,
-  slice: ({ elements }: Chunk<number>, from: number, to?: number) => chunk(elements.slice(from, to)),
-  concat: (chunks: ReadonlyArray<Chunk<number>>) => chunk(chunks.flatMap(({ elements }) => elements))
-}
 
 interface Link {
   readonly id: number

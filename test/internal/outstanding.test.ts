@@ -1,25 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import type { Chunk } from "effect-feeder/BatchCodec"
 import { done, type Progress, type Result } from "effect-feeder/RemoteDevices"
 import type { Item } from "../../src/internal/items.ts"
 import * as Items from "../../src/internal/items.ts"
 import * as Outstanding from "../../src/internal/outstanding.ts"
 import { chance } from "../chance.ts"
-
-const chunkOf = (elements: ReadonlyArray<number>): Chunk<number> => ({
-  length: elements.length,
-  byteLength: elements.length * 10,
-  elements,
-  columns: []
-})
-
-const codec = {
-  fromElements: chunkOf,
-  slice: ({ elements }: Chunk<number>, from: number, to?: number) => chunkOf(elements.slice(from, to)),
-  concat: (chunks: ReadonlyArray<Chunk<number>>) =>
-    chunks.length === 1 ? chunks[0]! : chunkOf(chunks.flatMap(({ elements }) => elements))
-}
+import { chunk, codec } from "../fixtures/plainCodec.ts"
 
 const plain = (items: ReadonlyArray<Item<number>>) =>
   Items.singles(items).map(({ attempt, causes = [], element, ordinal, since = 1 }) => ({
@@ -32,7 +18,7 @@ const plain = (items: ReadonlyArray<Item<number>>) =>
 
 /** Three elements of a chunk of seven, and one that came in none. */
 const spanned = (): ReadonlyArray<Item<number>> => {
-  const span = new Items.ChunkItem(chunkOf([0, 1, 2, 3, 4, 5, 6]), 2, 3)
+  const span = new Items.ChunkItem(chunk([0, 1, 2, 3, 4, 5, 6]), 2, 3)
   span.ordinal = 10
   return [span, { ordinal: 13, attempt: 2, element: 70, causes: ["why"] }]
 }
@@ -53,14 +39,14 @@ describe("items of several elements", () => {
   })
 
   it("are gathered into chunks as they came, and cut out of them where they did not come whole", () => {
-    const whole = chunkOf([1, 2, 3, 4])
+    const whole = chunk([1, 2, 3, 4])
     assert.strictEqual(Items.gather(codec, [new Items.ChunkItem(whole, 0, 1), new Items.ChunkItem(whole, 1, 3)]), whole)
     const some = Items.gather(codec, [...spanned(), new Items.ChunkItem(whole, 3, 1), new Items.ChunkItem(whole, 1, 2)])
     assert.deepStrictEqual(some.elements, [2, 3, 4, 70, 4, 2, 3])
   })
 
   it("have no ordinal before they leave their queue, however they are cut", () => {
-    const [cut] = Items.between([new Items.ChunkItem(chunkOf([1, 2, 3]), 0, 3)], 1, 3)
+    const [cut] = Items.between([new Items.ChunkItem(chunk([1, 2, 3]), 0, 3)], 1, 3)
     assert.deepStrictEqual([cut?.ordinal, cut?.element, cut?.count], [-1, 2, 2])
   })
 })
@@ -88,7 +74,7 @@ describe("what is out", () => {
     let ordinal = 0
     for (const { isAgain, lengths } of script.parcels) {
       const items = lengths.map((length) => {
-        const item = new Items.ChunkItem(chunkOf(Array.from({ length }, (_, i) => ordinal + i)), 0, length)
+        const item = new Items.ChunkItem(chunk(Array.from({ length }, (_, i) => ordinal + i)), 0, length)
         item.ordinal = ordinal
         item.attempt = isAgain ? 2 : 1
         ordinal += length
