@@ -273,11 +273,13 @@ describe("JetStreamDevices", () => {
       const second = yield* startJetStreamConsumer(settings)
       yield* printed(second, "Handed", 50)
       const before = first.all("Handed").length
+      // With nothing in hand, it may have been stopped in the step that hands out one, before it could say so.
+      const most = first.lines.at(-1)?._tag === "Finished" ? before + 1 : before
       yield* first.signal("SIGCONT")
       const { lost } = yield* ledger
       yield* second.exited
       assert.strictEqual(lost, 0)
-      assert.strictEqual(first.all("Handed").length, before)
+      assert.isAtMost(first.all("Handed").length, most)
       assertEachSeen(handedBy(first, second), count)
     }), 60_000)
 
