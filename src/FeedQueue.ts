@@ -200,7 +200,8 @@ export interface Options<in out A> {
   readonly onLook?: () => void
   /**
    * Asked about each element in the step that hands it out. One that is refused is discarded, and the take goes on to
-   * the next or waits on. May be asked again about an element it kept, when the batch has become too short, or was cut before it.
+   * the next or waits on. May be asked again about an element it kept, when the batch has become too short, or was cut
+   * before it.
    *
    * It runs in the middle of that step: it must not throw, not touch the queue, and not resume a fiber (as
    * `Latch.openUnsafe` and `Deferred.doneUnsafe` do), which could interrupt the taker and so lose what it is given.

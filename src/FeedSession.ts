@@ -131,8 +131,9 @@ export type Input<A> =
  *
  * `Acknowledged`: the items are acknowledged as declared, for good. `GiveBack`: they were not, and are to be given again,
  * each element by itself and no sooner than `afterMillis`: a consumer gave them back, or they were `taken` back from the
- * device. `Rejected`: one was refused for good, by a consumer, or by the device because it is `invalid` there. `Reclaimed`: the session was given up;
- * count it against the device's budget and wait its delay before the next link. `Failed`: the device cannot be used.
+ * device. `Rejected`: one was refused for good, by a consumer, or by the device because it is `invalid` there.
+ * `Reclaimed`: the session was given up; count it against the device's budget and wait its delay before the next link.
+ * `Failed`: the device cannot be used.
  *
  * @category models
  * @since 0.1.0

@@ -403,18 +403,20 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
 
     const local = (
       take: (onTake: OnTake<Slot<A>>) => Effect.Effect<ReadonlyArray<Slot<A>>, QueueEnded>
-    ): Effect.Effect<ReadonlyArray<A>, QueueEnded> =>
+    ): Effect.Effect<ReadonlyArray<Slot<A>>, QueueEnded> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.map(received(restore, take, putBack), (slots) => {
           books.takenUnsafe(slots)
-          return Items.elementsOf(slots)
+          return slots
         })
       )
 
     const takeOne: Effect.Effect<A, QueueEnded> = Effect.map(
       local((onTake) => queue.takeMany(1, onTake)),
-      (elements) => elements[0]!
+      (slots) => slots[0]!.element
     )
+
+    const stack = (slots: ReadonlyArray<Slot<A>>) => feed.codec.stackChunk(Items.gather(feed.codec, slots))
 
     yield* Effect.addFinalizer(() =>
       runs.stop.pipe(
@@ -461,8 +463,8 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       deadLetters: books.box.letters,
       take: takeOne,
       takeMany: (n: number) =>
-        Effect.map(local((onTake) => queue.takeMany(n, onTake)), feed.codec.stack),
-      takeUpTo: (n: number) => Effect.map(local((onTake) => queue.takeUpTo(n, onTake)), feed.codec.stack),
+        Effect.map(local((onTake) => queue.takeMany(n, onTake)), stack),
+      takeUpTo: (n: number) => Effect.map(local((onTake) => queue.takeUpTo(n, onTake)), stack),
       elements: Stream.fromPull(Effect.succeed(
         Effect.map(takeOne, (element): readonly [A] => [element]).pipe(
           Effect.catchTag("QueueEnded", () => Cause.done())

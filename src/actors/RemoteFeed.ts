@@ -85,8 +85,10 @@ export type Tolerator = Restarts.Tolerator
 /** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
 const frameBytes = 1024 * 1024
 
-/** In so many frames goes what may be out, of at least so many elements: while one is worked on, others are on their way. */
+/** In so many frames goes what may be out: while one is worked on, others are on their way. */
 const framesOut = 4
+
+/** Elements that a frame may have, however little may be out. */
 const fewest = 64
 
 /** Most elements of a frame where other devices are fed too: each is served often, so that all get as much. */
@@ -134,6 +136,7 @@ export const make = <A>(options: {
   let isClosing = false
   /** Taken from the queue, to be sent as soon as the link is free. */
   let gathered: Array<FeedSession.Item<A>> = []
+  /** How many elements they are. */
   let gatheredCount = 0
   /** The link is taking a frame: what it is too slow for is for others. */
   let isSending = false

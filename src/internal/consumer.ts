@@ -16,9 +16,9 @@ import type { Acknowledge, DeliveryMode, Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import { Settlements, type SettlementsOf } from "../Settlements.ts"
 import type { BatchDelivery, BatchOptions, Consumed, Given, Leased, LoopOptions, Remainder } from "./given.ts"
-import { deliveriesOf, sizeOf } from "./handed.ts"
+import { deliveriesOf } from "./handed.ts"
 import type { Delivery, FeedsItself, Handed, Host, Hosted, Results, Take, TakeOptions } from "./hosted.ts"
-import { gather } from "./items.ts"
+import * as Items from "./items.ts"
 import type { OutcomeOf } from "./outcomes.ts"
 import {
   directly,
@@ -49,12 +49,12 @@ interface Loop<A, B> {
 
 /** Whether what was taken is a last batch that is not full, and such are not wanted. */
 const isDropped = <A, B>({ remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): boolean =>
-  remainder === "drop" && take.within === undefined && sizeOf(handed) < take.n && handed.at(-1)?.isCut === false
+  remainder === "drop" && take.within === undefined && Items.size(handed) < take.n && handed.at(-1)?.isCut === false
 
 /** The elements as the consumer wants them. */
 const present = <A, B>({ present, remainder, take }: Loop<A, B>, handed: ReadonlyArray<Handed<A>>): B => {
   if (remainder !== "pad" || take.within !== undefined) return present(handed)
-  const missing = take.n - sizeOf(handed)
+  const missing = take.n - Items.size(handed)
   const end = handed.at(-1)
   if (missing === 0 || end === undefined) return present(handed)
   const last = end.slice(end.count - 1, end.count)
@@ -69,7 +69,7 @@ class BatchOf<A> implements BatchDelivery {
     this.#handed = handed
   }
   get size(): number {
-    return sizeOf(this.#handed)
+    return Items.size(this.#handed)
   }
   get deliveries(): ReadonlyArray<Delivery> {
     return this.#deliveries ??= deliveriesOf(this.#handed)
@@ -97,7 +97,7 @@ const runLoop = <A, B, E, R>(
     Effect.map(
       hosted.settle(
         handed,
-        typeof results === "function" ? (index) => count(results(index), 1) : count(results, sizeOf(handed))
+        typeof results === "function" ? (index) => count(results(index), 1) : count(results, Items.size(handed))
       ),
       (fenced) => {
         counts.fenced += fenced
@@ -236,7 +236,7 @@ export const make = <Name extends string, A, Ack extends Acknowledge, Del extend
         )
       }))
   const one = (handed: ReadonlyArray<Handed<A>>): A => handed[0]!.element
-  const stack = (handed: ReadonlyArray<Handed<A>>): B => codec.stackChunk(gather(codec, handed))
+  const stack = (handed: ReadonlyArray<Handed<A>>): B => codec.stackChunk(Items.gather(codec, handed))
   // Ack decides which of the two a consumer is given; the branch below is that decision.
   const given = <V>(value: V, leased: Leased<V>): Given<Ack, V> =>
     (acknowledge === "processed" ? leased : value) as Given<Ack, V>

@@ -1,14 +1,7 @@
 /**
- * What a consumer has in its hands, counted and taken apart by elements.
+ * What a consumer has in its hands, taken apart by elements.
  */
 import type { Delivery, Handed } from "./hosted.ts"
-
-/** How many elements there are. */
-export const sizeOf = (handed: ReadonlyArray<Handed<unknown>>): number => {
-  let size = 0
-  for (const { count } of handed) size += count
-  return size
-}
 
 /** Each element by itself. */
 export const singles = <A>(handed: ReadonlyArray<Handed<A>>): ReadonlyArray<Handed<A>> => {

@@ -15,8 +15,8 @@ import type { Handed, Hosted, Results, Take } from "./hosted.ts"
 import { CurrentFeeder, FeedsItself } from "./hosted.ts"
 import type { Parcel, Session } from "./hostedEntry.ts"
 import { entriesOf, Entry, spans, together } from "./hostedEntry.ts"
+import * as Items from "./items.ts"
 import type { LinkWriter } from "./linkWriter.ts"
-import * as Spans from "./spans.ts"
 
 /**
  * What a device knows of one feeder.
@@ -248,7 +248,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         for (const entry of some) entries.push(entry)
       }
       if (!queue.admitUnsafe(entries)) return false
-      waitingBytes += Spans.size(spans, entries) * first.bytes
+      waitingBytes += Items.size(entries) * first.bytes
       return true
     }
 

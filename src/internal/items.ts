@@ -109,12 +109,6 @@ export const between = <A>(items: ReadonlyArray<Item<A>>, from: number, to: numb
 export const single = <A>(item: Item<A>, index: number): Item<A> =>
   countOf(item) === 1 ? item : slice(item, index, index + 1)
 
-/** Their elements. */
-export const elementsOf = <A>(items: ReadonlyArray<Part<A>>): ReadonlyArray<A> =>
-  items.flatMap(({ chunk, count = 1, element, index = 0 }) =>
-    chunk === undefined || count === 1 ? [element] : chunk.elements.slice(index, index + count)
-  )
-
 /** The same items with each element by itself. */
 export const singles = <A>(items: ReadonlyArray<Item<A>>): ReadonlyArray<Item<A>> =>
   items.every((item) => countOf(item) === 1)

@@ -12,8 +12,9 @@ import type { Result } from "../RemoteDevices.ts"
 import { done } from "../RemoteDevices.ts"
 import type { Settlements } from "../Settlements.ts"
 import { SettlementsFailed } from "../Settlements.ts"
-import { deliveriesOf, singles, sizeOf } from "./handed.ts"
+import { deliveriesOf, singles } from "./handed.ts"
 import type { Handed, Results } from "./hosted.ts"
+import * as Items from "./items.ts"
 import type { Outcomes, Reject, Retry } from "./outcomes.ts"
 
 /** A consumer's failure that says what became of what it was given. */
@@ -178,7 +179,7 @@ export const within = <A, E, R>(
               fiber.interruptUnsafe()
               late.add(fiber)
               fiber.addObserver(() => late.delete(fiber))
-              onTimeout(sizeOf(handed))
+              onTimeout(Items.size(handed))
               return Effect.succeed(givenBack(cause))
             })
           )

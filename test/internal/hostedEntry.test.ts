@@ -2,8 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import * as BatchCodec from "effect-feeder/BatchCodec"
 import * as HostSession from "effect-feeder/HostSession"
-import { deliveriesOf, singles, sizeOf } from "../../src/internal/handed.ts"
+import { deliveriesOf, singles } from "../../src/internal/handed.ts"
 import { entriesOf, type Entry, type Parcel, spans, together } from "../../src/internal/hostedEntry.ts"
+import * as Items from "../../src/internal/items.ts"
 import * as Spans from "../../src/internal/spans.ts"
 import { chance } from "../chance.ts"
 import { range } from "../network.ts"
@@ -88,7 +89,7 @@ describe("entries that are cut anywhere", () => {
     const cut = (entries: ReadonlyArray<Entry>): ReadonlyArray<Entry> => {
       const read = Spans.reader(spans, entries)
       const some: Array<Entry> = []
-      while (sizeOf(some) < valid.length) some.push(...read(1 + below(6)))
+      while (Items.size(some) < valid.length) some.push(...read(1 + below(6)))
       return some
     }
     const entries = cut(entriesOf(parcelOf({ from, attempt, ordinal, place }, invalid), length, () => {}))
@@ -102,7 +103,7 @@ describe("entries that are cut anywhere", () => {
       redelivered: attempt > 1 || sequence + index - from > markedFrom,
       id: `id ${index}`
     }))
-    assert.strictEqual(sizeOf(handed), valid.length)
+    assert.strictEqual(Items.size(handed), valid.length)
     assert.deepStrictEqual(deliveriesOf(handed), expected)
     assert.deepStrictEqual(deliveriesOf(singles(handed)), expected)
     assert.deepStrictEqual(singles(handed).map(({ element }) => element), valid)

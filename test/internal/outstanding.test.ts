@@ -27,7 +27,7 @@ describe("items of several elements", () => {
   it("are counted, cut and taken apart by their elements", () => {
     const items = spanned()
     assert.strictEqual(Items.size(items), 4)
-    assert.deepStrictEqual(Items.elementsOf(items), [2, 3, 4, 70])
+    assert.deepStrictEqual(Items.gather(codec, items).elements, [2, 3, 4, 70])
     assert.deepStrictEqual(plain(Items.between(items, 1, 4)).map(({ element, ordinal }) => [ordinal, element]), [
       [11, 3],
       [12, 4],
