@@ -110,9 +110,10 @@ export interface FeedQueue<in out A> {
   /**
    * `takeAvailable`, and in the same step what the first offer in line has for the room that this leaves, but for its last
    * element: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit` is told in
-   * the middle of that step, so that the same is forbidden to it as to `onTake`.
+   * the middle of that step, so that the same is forbidden to it as to `onTake`. `most` is asked in that step how many
+   * elements are wanted then, and gives 1 at least: there may be fewer, or more, than when it came into line.
    */
-  takeThrough(n: number, onTake: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  takeThrough(most: () => number, onTake: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
 
   /**
    * Closes the queue behind the offers that wait: they are admitted first, later ones fail with `QueueClosed`. With
@@ -282,6 +283,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   })
 
   const one = () => 1
+  const always = () => true
 
   // --- what is stored ----------------------------------------------------------
 
@@ -469,8 +471,13 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     throw isClosed ? new QueueEnded({ queue: name, requested: most, left: held() }) : Wait
   }
 
-  const taking = <X>(need: number, least: () => number, attempt: () => X): Effect.Effect<X, QueueEnded> => {
-    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || held() >= least(), attempt }
+  const taking = <X>(
+    need: number,
+    least: () => number,
+    attempt: () => X,
+    isWorth = always
+  ): Effect.Effect<X, QueueEnded> => {
+    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || held() >= least(), isWorth, attempt }
     return enter(takers, attempt, () => turn)
   }
 
@@ -485,7 +492,13 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const takeMany = (n: number, onTake?: OnTake<A>) => taking(n, () => n, () => extract(n, n, onTake))
   const takeAvailable = (n: number, onTake?: OnTake<A>) => taking(1, one, () => extract(1, n, onTake))
-  const takeThrough = (n: number, onTake: OnTake<A>) => taking(1, one, () => extract(1, n, onTake, nextThrough))
+  const takeThrough = (most: () => number, onTake: OnTake<A>) =>
+    taking(
+      1,
+      one,
+      () => extract(1, Math.max(1, most()), onTake, nextThrough),
+      () => held() >= Math.min(most(), capacity / 2)
+    )
   const takeUpTo = (n: number, onTake?: OnTake<A>) =>
     taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n, onTake))
 
@@ -557,7 +570,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     takeUpTo: (n, onTake) => counted("takeUpTo", n, () => takeUpTo(n, onTake)),
     takeWithin: (n, duration, onTake) => counted("takeWithin", n, () => takeWithin(n, duration, onTake)),
     takeAvailable: (n, onTake) => counted("takeAvailable", n, () => takeAvailable(n, onTake)),
-    takeThrough: (n, onTake) => counted("takeThrough", n, () => takeThrough(n, onTake)),
+    takeThrough,
     close: (options) => options?.cancelPending === true ? Effect.sync(closeNowUnsafe) : closeInTurn,
     isClosed: Effect.sync(() => isClosed),
     size: Effect.sync(sizeUnsafe),

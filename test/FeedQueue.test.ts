@@ -440,7 +440,7 @@ describe("FeedQueue", () => {
           sizes.push(queue.sizeUnsafe())
         }))
         const second = yield* start(queue.offerAll([10, 11]))
-        const take = (n: number) => queue.takeThrough(n, (elements) => taken.push(...elements))
+        const take = (n: number) => queue.takeThrough(() => n, (elements) => taken.push(...elements))
         assert.deepStrictEqual(yield* take(3), [1, 2, 3])
         assert.deepStrictEqual(yield* take(9), range(4, 8))
         assert.isTrue(isWaiting(second))
@@ -452,13 +452,45 @@ describe("FeedQueue", () => {
         assert.isAtMost(Math.max(...sizes), 2)
       }))
 
+    it.effect("takes through what is worth it while an offer gives way: a queue that is filled fast gives full shares, to all in line", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 8 })
+        const shares: Array<ReadonlyArray<number>> = [[], [], []]
+        const sizes: Array<number> = []
+        yield* Effect.forEach(
+          shares.keys(),
+          (taker) =>
+            start(Effect.forever(Effect.map(queue.takeThrough(() => 4, () => {}), (elements) => {
+              shares[taker] = [...shares[taker]!, ...elements]
+              sizes.push(elements.length)
+            }))),
+          { discard: true }
+        )
+        for (let i = 0; i < 40; i++) yield* queue.offerAll(range(3 * i + 1, 3 * i + 3))
+        yield* settle
+        assert.deepStrictEqual(shares.flat().toSorted((a, b) => a - b), range(1, 120))
+        assert.deepStrictEqual(sizes, sizes.map(() => 4))
+        assert.deepStrictEqual(shares.map((share) => share.length), [40, 40, 40])
+      }))
+
+    it.effect("asks a take through how much it wants when it takes, not when it comes", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 8 })
+        let wanted = 2
+        const taker = yield* start(queue.takeThrough(() => wanted, () => {}))
+        wanted = 5
+        yield* queue.offerAll(range(1, 7))
+        assert.deepStrictEqual(yield* Fiber.join(taker), range(1, 5))
+        assert.deepStrictEqual(yield* queue.takeThrough(() => 0, () => {}), [6])
+      }))
+
     it.effect("who is told of an admission may interrupt the take through that it was made for: it has told what it took", () =>
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 2 })
         let taker: Fiber.Fiber<unknown, unknown> | undefined
         const taken: Array<number> = []
         yield* start(queue.offerAll(range(1, 9), () => taker?.interruptUnsafe()))
-        taker = yield* Effect.forkChild(queue.takeThrough(9, (elements) => taken.push(...elements)))
+        taker = yield* Effect.forkChild(queue.takeThrough(() => 9, (elements) => taken.push(...elements)))
         yield* Fiber.await(taker)
         yield* settle
         assert.isAbove(taken.length, 2)

@@ -92,7 +92,7 @@ const framesOut = 4
 const fewest = 64
 
 /** Most elements of a frame where other devices are fed too: each is served often, so that all get as much. */
-const fairShare = 256
+const fairShare = 512
 
 /** The first of some items, as many as may be sent in one frame. */
 interface Fitting<A> {
@@ -256,6 +256,14 @@ export const make = <A>(options: {
     owner.changedUnsafe()
   }
 
+  /** How many elements may be taken now, for the next frame. */
+  const room = (): number => {
+    const { bytes, elements } = FeedSession.credit(state, window.size())
+    const part = Math.max(fewest, Math.ceil((FeedSession.leased(state) + elements) / framesOut))
+    const most = Math.min(likely, part, owner.isShared() ? fairShare : Infinity)
+    return Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gatheredCount
+  }
+
   /** Takes what is there as long as there is credit: it goes out in one frame once the link is free. */
   const pump: Effect.Effect<never> = Effect.withFiber(({ currentDispatcher }) =>
     Effect.uninterruptibleMask((restore) => {
@@ -274,14 +282,11 @@ export const make = <A>(options: {
         // Before it looks: what changes while it does must not be missed.
         free.closeUnsafe()
         mayFindEnd = !isStuck
-        const { bytes, elements, largest } = FeedSession.credit(state, window.size())
+        const { elements, largest } = FeedSession.credit(state, window.size())
         if (elements <= 0) window.limited()
-        const part = Math.max(fewest, Math.ceil((FeedSession.leased(state) + elements) / framesOut))
-        const most = Math.min(likely, part, owner.isShared() ? fairShare : Infinity)
-        const room = Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gatheredCount
         const isBusy = isSending || frames.length > 0
         const hasNone = owner.queue.isClosedUnsafe() && owner.queue.heldUnsafe() === 0
-        if (isBusy || room <= 0 || isStuck || largest <= 0 || hasNone || !owner.canFeed()) return untilChanged
+        if (isBusy || room() <= 0 || isStuck || largest <= 0 || hasNone || !owner.canFeed()) return untilChanged
         // When the queue is closed and drained, what is given back may still come.
         const taken = Effect.catchTag(
           restore(owner.queue.takeThrough(room, gather)),
@@ -293,6 +298,7 @@ export const make = <A>(options: {
           mayFindEnd = false
           // What came when the link had become busy meanwhile is its own, behind what it is taking; and what may not fit
           // is tried before others take its room in the queue.
+          const { bytes } = FeedSession.credit(state)
           if (isSending || elementBytes === undefined || bytes < elementBytes) pushGathered()
           // An idle link need not wait for company.
           else if (FeedSession.leased(state) === 0) work.openUnsafe()

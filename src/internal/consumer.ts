@@ -76,8 +76,9 @@ class BatchOf<A> implements BatchDelivery {
   }
 }
 
-/** How long a loop may keep the thread to itself, in nanoseconds. */
+/** How long a loop may keep the thread to itself, and how long a take lasts that has waited, in nanoseconds. */
 const breath = 1_000_000n
+const wait = breath / 4n
 
 const dropped: Result = { _tag: "Reject", cause: "the last batch was short, and remainders are dropped" }
 
@@ -104,10 +105,11 @@ const runLoop = <A, B, E, R>(
       }
     )
   const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, givenBack(whyInterrupted))
-  const turn = (take: Take<A>, process: Process<A, E, R>) =>
+  const turn = (take: Take<A>, process: Process<A, E, R>, onTaken: () => void) =>
     Effect.uninterruptibleMask((restore) => {
       const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
       return Effect.flatMap(taken, (handed): Effect.Effect<void, E, R> => {
+        onTaken()
         if (isDropped(loop, handed)) return settle(handed, dropped)
         return Effect.flatMap(Effect.exit(process(handed, restore)), (exit) =>
           Exit.isSuccess(exit)
@@ -117,19 +119,25 @@ const runLoop = <A, B, E, R>(
     })
   const worker = (take: Take<A>, process: Process<A, E, R>): Effect.Effect<void, E | FeedsItself, R> =>
     Effect.clockWith((clock) => {
-      let yielded = clock.monotonicTimeNanosUnsafe()
+      let since = clock.monotonicTimeNanosUnsafe() // when the loop was given the thread
+      let asked = since
+      const onTaken = () => {
+        const now = clock.monotonicTimeNanosUnsafe()
+        if (now - asked > wait) since = now
+      }
       // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
       const breathe = Effect.suspend(() => {
-        if (clock.monotonicTimeNanosUnsafe() - yielded < breath) return Effect.void
+        asked = clock.monotonicTimeNanosUnsafe()
+        if (asked - since < breath) return Effect.void
         return Effect.andThen(
           Effect.yieldNow,
           Effect.sync(() => {
-            yielded = clock.monotonicTimeNanosUnsafe()
+            since = asked = clock.monotonicTimeNanosUnsafe()
           })
         )
       })
       return Effect.catchTag(
-        Effect.forever(Effect.andThen(turn(take, process), breathe), { disableYield: true }),
+        Effect.forever(Effect.andThen(turn(take, process, onTaken), breathe), { disableYield: true }),
         "QueueEnded",
         () => Effect.void
       )

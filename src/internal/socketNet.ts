@@ -17,6 +17,9 @@ import type { FrameWire, Open, Segments } from "./socketWire.ts"
 const unreadBytes = 1024 * 1024
 const frameCost = 64
 
+/** Why nothing more comes, or goes: made for who asks, since it costs as much as all else that a link's end costs. */
+type Why = () => unknown
+
 /** How a connection ends that was closed in order. */
 const closed = (): Error => new Error("the connection was closed")
 
@@ -26,7 +29,7 @@ interface Inbox {
   /** The cutter was given something: gives whether more may come. */
   readonly came: (malformed: MalformedFrame | undefined) => boolean
   /** Nothing more comes; what has come is received first. */
-  readonly end: (cause: unknown) => void
+  readonly end: (why: Why) => void
   /** `resume` has more come. */
   readonly receive: (resume: () => void) => Effect.Effect<RawFrame, unknown>
 }
@@ -37,15 +40,15 @@ const makeInbox = (limits: Limits): Inbox => {
   const ready: Array<RawFrame> = []
   let unread = 0
   let isPaused = false
-  let failure: { readonly cause: unknown } | undefined
+  let failure: Why | undefined
   let waiting: (() => void) | undefined
   const wake = () => {
     const resume = waiting
     waiting = undefined
     resume?.()
   }
-  const end = (cause: unknown) => {
-    failure ??= { cause }
+  const end = (why: Why) => {
+    failure ??= why
     wake()
   }
   const come = Effect.callback<void>((resume) => {
@@ -63,7 +66,7 @@ const makeInbox = (limits: Limits): Inbox => {
         ready.push(frame)
       }
       cutter.frames.length = 0
-      if (malformed !== undefined) end(malformed)
+      if (malformed !== undefined) end(() => malformed)
       else if (ready.length > 0) wake()
       isPaused = failure !== undefined || unread > unreadBytes
       return !isPaused
@@ -73,7 +76,7 @@ const makeInbox = (limits: Limits): Inbox => {
       const receive: Effect.Effect<RawFrame, unknown> = Effect.suspend(() => {
         const frame = ready.shift()
         if (frame === undefined) {
-          return failure === undefined ? Effect.flatMap(come, () => receive) : Effect.fail(failure.cause)
+          return failure === undefined ? Effect.flatMap(come, () => receive) : Effect.fail(failure())
         }
         unread -= frame.body.length + frameCost
         if (isPaused && failure === undefined && unread <= unreadBytes / 2) {
@@ -94,7 +97,7 @@ const attach = (
   writesOf: (segments: Segments) => Segments = (segments) => segments
 ): Effect.Effect<FrameWire, unknown, Scope.Scope> =>
   Effect.gen(function*() {
-    let broken: unknown
+    let broken: Why | undefined
     let isCorked = false
     const blocked = new Set<() => void>()
     const isFull = () => duplex.writableLength >= duplex.writableHighWaterMark
@@ -113,13 +116,13 @@ const attach = (
       blocked.clear()
       for (const resumed of all) resumed()
     }
-    const onEnd = () => inbox.end(closed())
+    const onEnd = () => inbox.end(closed)
     const onError = (cause: unknown) => {
-      broken ??= cause
-      inbox.end(cause)
+      broken ??= () => cause
+      inbox.end(broken)
     }
     const onClose = () => {
-      broken ??= closed()
+      broken ??= closed
       inbox.end(broken)
       onDrain()
     }
@@ -130,7 +133,7 @@ const attach = (
       }),
       () =>
         Effect.sync(() => {
-          inbox.end(closed())
+          inbox.end(closed)
           duplex.off("drain", onDrain).off("end", onEnd).off("close", onClose)
           // It is closed when everything is sent: one whose peer takes nothing more would stay for ever.
           if (isFull()) duplex.destroy()
@@ -138,14 +141,14 @@ const attach = (
         })
     )
     const sent: Effect.Effect<void, unknown> = Effect.suspend(() => {
-      if (broken !== undefined) return Effect.fail(broken)
+      if (broken !== undefined) return Effect.fail(broken())
       return isFull() ? Effect.flatMap(free, () => sent) : Effect.void
     })
     return {
       receive: inbox.receive(() => duplex.resume()),
       send: (segments) =>
         Effect.suspend(() => {
-          if (duplex.destroyed || duplex.writableEnded) return Effect.fail(broken ?? closed())
+          if (duplex.destroyed || duplex.writableEnded) return Effect.fail((broken ?? closed)())
           if (!isCorked) {
             isCorked = true
             duplex.cork()

@@ -29,6 +29,11 @@ export interface Turn<X, E> {
   readonly isDue: () => boolean
   /** Does all of it and gives the result, or throws `Wait` or a refusal. */
   readonly attempt: () => X
+  /**
+   * Whether it is worth going on while the other end gives way, which may do more first. By default it is. It goes on within
+   * a scheduler turn anyhow.
+   */
+  readonly isWorth?: () => boolean
   /** What can be done of it before its attempt is due, without the fiber. */
   readonly part?: Part
   /** What to do between two attempts. By default only wait. */
@@ -46,7 +51,7 @@ interface Part {
 
 /** A fiber in line; `wake` is there while it sleeps. */
 interface Place {
-  readonly turn: Pick<Turn<unknown, unknown>, "need" | "isDue" | "part">
+  readonly turn: Pick<Turn<unknown, unknown>, "need" | "isDue" | "isWorth" | "part">
   wake: (() => void) | undefined
   before: Place | undefined
   behind: Place | undefined
@@ -83,6 +88,8 @@ const remove = (line: Line, place: Place): void => {
 
 const canGoOn = ({ first }: Line): boolean =>
   first?.wake !== undefined && (first.turn.isDue() || first.turn.part?.isDue() === true)
+
+const isWorth = ({ first }: Line): boolean => first?.turn.isWorth?.() !== false
 
 const nothing = (): void => {}
 
@@ -162,8 +169,8 @@ export const make = (options: {
   }
 
   /** Wakes from the front of a line, each place at most once: two fibers cannot keep the thread to themselves. */
-  const wake = (line: Line): void => {
-    for (let left = line.length; left > 0 && canGoOn(line); left--) advance(line.first!)
+  const wake = (line: Line, may: (line: Line) => boolean = () => true): void => {
+    for (let left = line.length; left > 0 && canGoOn(line) && may(line); left--) advance(line.first!)
   }
 
   /**
@@ -173,7 +180,7 @@ export const make = (options: {
   const giveWay = (line: Line, need: number): void => {
     isGivingWay = true
     if (line === takers) onShort?.()
-    if (line === offers) wake(takers)
+    if (line === offers) wake(takers, isWorth)
     else if (need === 1) wake(offers)
     else {
       onNeed(need)
