@@ -70,6 +70,7 @@ export const remote = (options: {
   readonly broker?: string
   readonly devices?: number
   readonly start?: number
+  readonly turn?: (sent: number) => Promise<void> | undefined
   /** The address to dial, in place of the consumer's own. */
   readonly via?: (address: string) => Promise<string>
   /** Takes the producer when it has sent all. */
@@ -105,7 +106,7 @@ export const remote = (options: {
       })
       const { connect } = await ways[way]()
       const address = await exchange.ready.promise
-      producer = await connect({ ...setting, payload, n }, await options.via?.(address) ?? address)
+      producer = await connect({ ...setting, payload, n, turn: options.turn }, await options.via?.(address) ?? address)
     },
     run: async () => {
       await Promise.all([producer!.send(), exchange!.done.promise])

@@ -15,6 +15,8 @@ export interface Run {
   readonly broker: string
   /** How many consumers, all in one process, for ways that can have more than one. */
   readonly devices: number
+  /** Waits until the next element may be sent, after so many, for ways that send one after the other. */
+  readonly turn?: ((sent: number) => Promise<void> | undefined) | undefined
 }
 
 export interface Sum {

@@ -19,11 +19,11 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as MutableList from "effect/MutableList"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Spans from "./internal/spans.ts"
+import * as Stored from "./internal/stored.ts"
 import { type Turn, Wait } from "./internal/waitingLines.ts"
 import * as WaitingLines from "./internal/waitingLines.ts"
 
@@ -266,9 +266,7 @@ const isCount = (n: number): boolean => Number.isSafeInteger(n) && n >= 0
 
 const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> => {
   const { capacity, isAlone, isCurrent, name = "feed-queue", onCollect, onHandOut, onLook, onShort, spans } = options
-  const stored: MutableList.MutableList<A> = store.messages
-  /** How many more elements than entries are stored. */
-  let more = 0
+  const { append, count: held, putBack, removeWhere, sizeOf, takeFirst, takeOne } = Stored.make(store.messages, spans)
   let isClosed = false
   let isAbandoned = false // closed at once
   let isFlushing = false
@@ -284,38 +282,6 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const one = () => 1
   const always = () => true
-
-  // --- what is stored ----------------------------------------------------------
-
-  const held = (): number => stored.length + more
-
-  const sizeOf = (entries: ReadonlyArray<A>): number => Spans.size(spans, entries)
-
-  /** Puts entries back at the front. */
-  const putBack = (entries: ReadonlyArray<A>): void => {
-    MutableList.prependAll(stored, entries)
-    more += sizeOf(entries) - entries.length
-  }
-
-  /** The first entries, of at most `most` elements: the last of them is cut where it has more. */
-  const takeFirst = (most: number): Array<A> => {
-    if (spans === undefined) return takeN(stored, most)
-    const taken: Array<A> = []
-    for (let left = most; left > 0 && stored.length > 0;) {
-      const entry = MutableList.take(stored) as A // there is one
-      const length = spans.lengthOf(entry)
-      if (length > left) {
-        MutableList.prepend(stored, spans.slice(entry, left, length))
-        taken.push(spans.slice(entry, 0, left))
-        more -= left
-        break
-      }
-      taken.push(entry)
-      more -= length - 1
-      left -= length
-    }
-    return taken
-  }
 
   // --- offers ----------------------------------------------------------------
 
@@ -345,11 +311,6 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     const now = () => admitOne(element)
     const begin = () => offering(isRoomOrClosed, now)
     return isFree(1) ? attempt(offers, now, begin) : enter(offers, now, begin)
-  }
-
-  const append = (entries: Array<A>, count: number): void => {
-    MutableList.appendAllUnsafe(stored, entries, true)
-    more += count - entries.length
   }
 
   const admit = (entries: Array<A>, count: number, onAdmit: ((count: number) => void) | undefined): void => {
@@ -424,7 +385,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       kept = kept.length === 0 ? next : kept.concat(next)
       count += sizeOf(next)
     }
-    while (count < most && stored.length > 0) {
+    while (count < most && held() > 0) {
       const first = takeFirst(most - count)
       const current = isCurrent === undefined ? first : first.filter(isCurrent)
       const alone = isAlone === undefined ? -1 : current.findIndex(isAlone)
@@ -484,8 +445,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const isPlain = isCurrent === undefined && onHandOut === undefined && spans === undefined
 
   const take: Effect.Effect<A, QueueEnded> = taking(1, one, () => {
-    if (stored.length === 0 || !isPlain) return extract(1, 1, undefined)[0]
-    const element = MutableList.take(stored) as A
+    if (held() === 0 || !isPlain) return extract(1, 1, undefined)[0]
+    const element = takeOne()
     changed()
     return element
   })
@@ -522,7 +483,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
           isDue: () => isClosed || held() >= (isOver || deadline === undefined ? 1 : n),
           attempt: () => extract(isOver || isClosed ? 1 : n, n, onTake),
           sleep(untilWoken) {
-            if (stored.length === 0) {
+            if (held() === 0) {
               deadline = undefined
               isOver = false
               return untilWoken
@@ -586,32 +547,12 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     restoreUnsafe,
     admitUnsafe(elements) {
       if (isClosed) return false
-      MutableList.appendAll(stored, elements)
-      more += sizeOf(elements) - elements.length
+      append(elements.slice(), sizeOf(elements))
       changed()
       return true
     },
     removeWhereUnsafe(predicate) {
-      const removed: Array<A> = []
-      const all = MutableList.takeAll(stored)
-      more = 0
-      for (const entry of all) {
-        const length = spans?.lengthOf(entry) ?? 1
-        let from = 0
-        let matches = predicate(entry, 0)
-        for (let to = 1; to <= length; to++) {
-          const next = to < length && predicate(entry, to)
-          if (to < length && next === matches) continue
-          const some = spans === undefined || to - from === length ? entry : spans.slice(entry, from, to)
-          if (matches) removed.push(some)
-          else {
-            MutableList.append(stored, some)
-            more += to - from - 1
-          }
-          from = to
-          matches = next
-        }
-      }
+      const removed = removeWhere(predicate)
       changed()
       return removed
     },
@@ -636,16 +577,6 @@ interface Taken<A> {
   readonly entries: Array<A>
   readonly count: number
   readonly isCut: boolean
-}
-
-/** The first entries, at most `most`. As `MutableList.takeN`, but does not copy a batch that lies there as one. */
-const takeN = <A>(list: MutableList.MutableList<A>, most: number): Array<A> => {
-  const { head } = list
-  const isWhole = head?.next !== undefined && head.mutable && head.offset === 0 && head.array.length === most
-  if (!isWhole) return MutableList.takeN(list, most)
-  list.head = head.next
-  list.length -= most
-  return head.array
 }
 
 const padTo = <A>(n: number, batch: Arr.NonEmptyArray<A>): ReadonlyArray<A> => [

@@ -1,19 +1,34 @@
 /** One element at a time over an idle link, each when the former is acknowledged. */
-/* oxlint-disable no-await-in-loop -- measurements stand in line */
 import { remote } from "../remote.ts"
 import { type Group, type Numbers, rowOf, sideOf } from "../rows.ts"
 import type { WayName } from "../ways.ts"
 
-const pings = 1000
+/** Elements of a round. */
+const pings = 2000
+
+/** So many before those that are measured: it takes them for V8 to have compiled, for good, what a push runs through. */
+const warmUp = 30_000
 
 const goals = { "latency-p50": 1.2, "latency-p99": 2 } as const
 
 const percentile = (values: ReadonlyArray<number>, part: number): number =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * part))]!
 
-const caseOf = (name: string, way: WayName) => {
-  const p50: Array<number> = []
-  const p99: Array<number> = []
+/** Gives two cases the turn, by rounds: both stay connected, and the one that waits is idle. */
+const makeTurns = (): ReadonlyArray<{ readonly take: () => Promise<void>; readonly pass: () => void }> => {
+  const given = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  given[0]!.resolve()
+  return given.map((_, i) => ({
+    take: () => given[i]!.promise,
+    pass: () => {
+      given[i] = Promise.withResolvers()
+      given[1 - i]!.resolve()
+    }
+  }))
+}
+
+const caseOf = (name: string, way: WayName, rounds: number, { pass, take }: ReturnType<typeof makeTurns>[number]) => {
+  const micros: Array<ReadonlyArray<number>> = []
   const one = remote({
     name,
     way,
@@ -21,25 +36,29 @@ const caseOf = (name: string, way: WayName) => {
     batch: 1,
     window: 1,
     acknowledged: "processed",
+    turn: (sent) => {
+      if (sent === 0) return take()
+      if (sent < warmUp || (sent - warmUp) % pings !== 0) return undefined
+      pass()
+      return take()
+    },
     onSent: (producer) => {
-      // In microseconds, without those of the first moments.
-      const micros = (producer.latencies?.() ?? []).slice(50).map((millis) => millis * 1000)
-      p50.push(percentile(micros, 0.5))
-      p99.push(percentile(micros, 0.99))
+      const all = (producer.latencies?.() ?? []).map((millis) => millis * 1000)
+      for (let i = warmUp; i < all.length; i += pings) micros.push(all.slice(i, i + pings))
     }
   })
   return {
     run: async () => {
-      await one.before?.(pings)
-      globalThis.gc?.()
-      await one.run(pings)
+      const n = warmUp + rounds * pings
+      await one.before?.(n)
+      await one.run(n)
+      pass()
       await one.after?.()
+      await one.end?.()
     },
-    end: one.end,
-    /** The first round is not counted. */
     numbers: (row: keyof typeof goals): Numbers => {
       const { acknowledged, batch, payload, window } = one
-      const values = (row === "latency-p50" ? p50 : p99).slice(1)
+      const values = micros.map((round) => percentile(round, row === "latency-p50" ? 0.5 : 0.99))
       return { name: `${name}, ${row.slice(-3)}`, acknowledged, batch, payload, window, values, lost: 0 }
     }
   }
@@ -51,13 +70,10 @@ const latency: Group = {
   unit: "µs",
   rows: ["latency-p50", "latency-p99"],
   run: async (rows, { rounds }, report) => {
-    const ours = caseOf("Feeder", "feeder-ping")
-    const peer = caseOf("node:net echo", "net-ping")
-    for (let round = 0; round <= rounds; round++) {
-      for (const one of round % 2 === 0 ? [ours, peer] : [peer, ours]) await one.run()
-    }
-    await ours.end?.()
-    await peer.end?.()
+    const [first, second] = makeTurns()
+    const ours = caseOf("Feeder", "feeder-ping", rounds, first!)
+    const peer = caseOf("node:net echo", "net-ping", rounds, second!)
+    await Promise.all([ours.run(), peer.run()])
     for (const row of ["latency-p50", "latency-p99"] as const) {
       if (!rows.includes(row)) continue
       const [left, right] = [ours.numbers(row), peer.numbers(row)]

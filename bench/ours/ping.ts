@@ -7,7 +7,7 @@ import { attach, chunks, devicesAt } from "./sockets.ts"
 export const ping: Way = {
   consume: chunks.consume,
   connect: async (run, address) => {
-    const { n, payload } = run
+    const { n, payload, turn } = run
     const attached = Promise.withResolvers<void>()
     const gate = Promise.withResolvers<void>()
     const latencies: Array<number> = []
@@ -27,6 +27,8 @@ export const ping: Way = {
       attached.resolve()
       yield* Effect.promise(() => gate.promise)
       for (let i = 0; i < n; i++) {
+        const wait = turn?.(i)
+        if (wait !== undefined) yield* Effect.promise(() => wait)
         const start = performance.now()
         yield* producer!.push(payload.pool[i % payload.pool.length])
         latencies.push(performance.now() - start)

@@ -203,7 +203,7 @@ export const echo: Way = {
       })
     })
   },
-  connect: async ({ n, payload }, address) => {
+  connect: async ({ n, payload, turn }, address) => {
     const socket = await dial(address)
     const message = Buffer.concat(segmentsOf(payload, some(payload.pool, 0, 1)))
     const latencies: Array<number> = []
@@ -222,9 +222,14 @@ export const echo: Way = {
             if (length < message.length) return
             latencies.push(performance.now() - start)
             if (latencies.length === n) resolve()
-            else go()
+            else next()
           })
-          go()
+          const next = () => {
+            const wait = turn?.(latencies.length)
+            if (wait === undefined) go()
+            else void wait.then(go)
+          }
+          next()
         }),
       close: () => hangUp(socket),
       latencies: () => latencies
