@@ -54,6 +54,8 @@ export const ways = {
   "feeder-unix": () => import("./ours/sockets.ts").then(({ unix }) => unix),
   "feeder-ws": () => import("./ours/sockets.ts").then(({ ws }) => ws),
   "feeder-stacked": () => import("./ours/sockets.ts").then(({ stacked }) => stacked),
+  "feeder-chunks-dialled": () => import("./ours/sockets.ts").then(({ chunksDialled }) => chunksDialled),
+  "feeder-stacked-dialled": () => import("./ours/sockets.ts").then(({ stackedDialled }) => stackedDialled),
   "feeder-iterable": () => import("./ours/sockets.ts").then(({ iterable }) => iterable),
   "feeder-effect": () => import("./ours/sockets.ts").then(({ effect }) => effect),
   "feeder-jetstream": () => import("./ours/jetStream.ts").then(({ chunks }) => chunks),

@@ -29,12 +29,16 @@ export const makers = (payload: Name) => {
 const small = (): Group => {
   const { none, processed } = makers("small")
   const at = { batch: 2048, window: 16384 }
+  const large = { batch: 8192, window: 65536 }
+  const fastest = ["chunks", "stacked", "chunks-large", "stacked-large"]
   return comparing({
     name: "tcp-small",
     title: "TCP, small elements",
     cases: {
       chunks: processed("Feeder, source of chunks", "feeder-chunks", at),
       stacked: processed("Feeder, source of stacked batches", "feeder-stacked", at),
+      "chunks-large": processed("Feeder, source of chunks, dialled", "feeder-chunks-dialled", large),
+      "stacked-large": processed("Feeder, source of stacked batches, dialled", "feeder-stacked-dialled", large),
       iterable: processed("Feeder, source of single elements", "feeder-iterable", at),
       effect: processed("Feeder, an Effect for each element", "feeder-effect", at),
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 2048, window: 16384 }),
@@ -58,17 +62,17 @@ const small = (): Group => {
     rows: [
       {
         row: "tcp-small-zeromq",
-        ours: ["chunks", "stacked"],
+        ours: fastest,
         peer: ["zeromq-columns", "zeromq-columns-large"],
         goal: 1
       },
-      { row: "tcp-small-zeromq-msgpackr", ours: ["chunks", "stacked"], peer: ["zeromq-msgpackr"], goal: 2.5 },
-      { row: "tcp-small-grpc", ours: ["chunks", "stacked"], peer: ["grpc-protobuf", "grpc-columns"], goal: 5 },
-      { row: "tcp-small-rpc", ours: ["chunks", "stacked"], peer: ["rpc"], goal: 10 },
-      { row: "tcp-small-nats", ours: ["chunks", "stacked"], peer: ["nats-columns", "nats-msgpackr"], goal: 2 },
+      { row: "tcp-small-zeromq-msgpackr", ours: fastest, peer: ["zeromq-msgpackr"], goal: 2.5 },
+      { row: "tcp-small-grpc", ours: fastest, peer: ["grpc-protobuf", "grpc-columns"], goal: 5 },
+      { row: "tcp-small-rpc", ours: fastest, peer: ["rpc"], goal: 10 },
+      { row: "tcp-small-nats", ours: fastest, peer: ["nats-columns", "nats-msgpackr"], goal: 2 },
       { row: "tcp-small-rpc-element", ours: ["iterable"], peer: ["rpc-element"], goal: null },
-      { row: "tcp-small-net", ours: ["chunks", "stacked"], peer: ["columns"], goal: null },
-      { row: "tcp-small-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: null },
+      { row: "tcp-small-net", ours: fastest, peer: ["columns"], goal: null },
+      { row: "tcp-small-bytes", ours: fastest, peer: ["bytes"], goal: null },
       { row: "tcp-small-one-zeromq", ours: ["iterable"], peer: ["zeromq-element"], goal: 30 },
       { row: "tcp-small-effect-zeromq", ours: ["effect"], peer: ["zeromq-element"], goal: null }
     ],
@@ -79,12 +83,15 @@ const small = (): Group => {
 const tensor = (): Group => {
   const { none, processed } = makers("tensor")
   const at = { batch: 64, window: 1024 }
+  const fastest = ["chunks", "stacked", "chunks-dialled", "stacked-dialled"]
   return comparing({
     name: "tcp-tensor",
     title: "TCP, tensors",
     cases: {
       chunks: processed("Feeder, source of chunks", "feeder-chunks", at),
       stacked: processed("Feeder, source of stacked batches", "feeder-stacked", at),
+      "chunks-dialled": processed("Feeder, source of chunks, dialled", "feeder-chunks-dialled", at),
+      "stacked-dialled": processed("Feeder, source of stacked batches, dialled", "feeder-stacked-dialled", at),
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 64, window: 1024 }),
       "zeromq-msgpackr": none("ZeroMQ, msgpackr", "zeromq-msgpackr", { batch: 64, window: 1024 }),
       "zeromq-element": none("ZeroMQ, a message for each element", "zeromq-element", { batch: 1, window: 1000 }),
@@ -94,12 +101,12 @@ const tensor = (): Group => {
       bytes: none("node:net, bare bytes", "net-bytes", { batch: 20, window: 20 })
     },
     rows: [
-      { row: "tcp-tensor-zeromq", ours: ["chunks", "stacked"], peer: ["zeromq-columns", "zeromq-msgpackr"], goal: 1.3 },
-      { row: "tcp-tensor-zeromq-element", ours: ["chunks", "stacked"], peer: ["zeromq-element"], goal: 5 },
-      { row: "tcp-tensor-grpc", ours: ["chunks", "stacked"], peer: ["grpc"], goal: 6 },
-      { row: "tcp-tensor-rpc", ours: ["chunks", "stacked"], peer: ["rpc"], goal: null },
-      { row: "tcp-tensor-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: 0.75 },
-      { row: "tcp-tensor-net", ours: ["chunks", "stacked"], peer: ["columns"], goal: null }
+      { row: "tcp-tensor-zeromq", ours: fastest, peer: ["zeromq-columns", "zeromq-msgpackr"], goal: 1.3 },
+      { row: "tcp-tensor-zeromq-element", ours: fastest, peer: ["zeromq-element"], goal: 5 },
+      { row: "tcp-tensor-grpc", ours: fastest, peer: ["grpc"], goal: 6 },
+      { row: "tcp-tensor-rpc", ours: fastest, peer: ["rpc"], goal: null },
+      { row: "tcp-tensor-bytes", ours: fastest, peer: ["bytes"], goal: 0.75 },
+      { row: "tcp-tensor-net", ours: fastest, peer: ["columns"], goal: null }
     ],
     options: { millis: 400 }
   })
@@ -108,20 +115,23 @@ const tensor = (): Group => {
 const image = (): Group => {
   const { none, processed } = makers("image")
   const at = { batch: 4, window: 64 }
+  const fastest = ["chunks", "stacked", "chunks-dialled", "stacked-dialled"]
   return comparing({
     name: "tcp-image",
     title: "TCP, images",
     cases: {
       chunks: processed("Feeder, source of chunks", "feeder-chunks", at),
       stacked: processed("Feeder, source of stacked batches", "feeder-stacked", at),
+      "chunks-dialled": processed("Feeder, source of chunks, dialled", "feeder-chunks-dialled", at),
+      "stacked-dialled": processed("Feeder, source of stacked batches, dialled", "feeder-stacked-dialled", at),
       "zeromq-element": none("ZeroMQ, a message for each element", "zeromq-element", { batch: 1, window: 64 }),
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 4, window: 64 }),
       bytes: none("node:net, bare bytes", "net-bytes", { batch: 1, window: 1 })
     },
     rows: [
-      { row: "tcp-image-zeromq", ours: ["chunks", "stacked"], peer: ["zeromq-element"], goal: 1.2 },
-      { row: "tcp-image-bytes", ours: ["chunks", "stacked"], peer: ["bytes"], goal: 1 },
-      { row: "tcp-image-zeromq-columns", ours: ["chunks", "stacked"], peer: ["zeromq-columns"], goal: null }
+      { row: "tcp-image-zeromq", ours: fastest, peer: ["zeromq-element"], goal: 1.2 },
+      { row: "tcp-image-bytes", ours: fastest, peer: ["bytes"], goal: 1 },
+      { row: "tcp-image-zeromq-columns", ours: fastest, peer: ["zeromq-columns"], goal: null }
     ],
     options: { millis: 250 }
   })

@@ -1,5 +1,5 @@
 /** A feeder and its consumer over `SocketDevices`, by what the source gives. */
-import { Array as Arr, Cause, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
+import { Array as Arr, Cause, Effect, Exit, Fiber, Layer, Logger, Schedule, Stream } from "effect"
 import { DeviceSpec, Feeder, type RemoteDevices } from "effect-feeder"
 import * as SocketDevices from "effect-feeder/layers/SocketDevices"
 import { randomUUID } from "node:crypto"
@@ -53,6 +53,31 @@ const consumeAt =
     )
     if (elements !== n) done({ elements, digest })
   }
+
+/** Hosts the feed at one device, which dials the feeder. */
+const consumeFrom: Way["consume"] = async ({ batch, n, payload, window }, ready, done) => {
+  const feed = feedOf(payload, window)
+  const url = await addresses.tcp()
+  let elements = 0
+  let digest = 0
+  ready(url)
+  await Effect.runPromise(
+    feed.forEachBatch(batch, (values, { size }) =>
+      Effect.sync(() => {
+        elements += size
+        digest += payload.digestBatch(values)
+        if (elements === n) done({ elements, digest })
+      })).pipe(
+        Effect.provide(SocketDevices.layerDial({
+          feeds: [feed],
+          url,
+          device: "/job:consumer/replica:0",
+          reconnect: Schedule.spaced("10 millis")
+        })),
+        Effect.provide(Logger.layer([]))
+      )
+  )
+}
 
 /** Whether the feeder is at all of its devices. */
 export const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
@@ -117,6 +142,15 @@ async (run, address) => {
   }
 }
 
+/** The same, where the consumer dials. */
+const dialled = (setSource: SetSource): Way => ({
+  consume: consumeFrom,
+  connect: connectTo(
+    (url) => Layer.provide(SocketDevices.layerListen({ url }), Logger.layer([])),
+    setSource
+  )
+})
+
 const way = (setSource: SetSource, scheme: keyof typeof addresses = "tcp"): Way => ({
   consume: consumeAt(scheme),
   connect: connectTo(devicesAt, setSource)
@@ -137,13 +171,13 @@ export const setChunks: SetSource = (feeder, { batch, n, payload }, gate) =>
   feeder.set(gated(batches(payload.pool, n, batch), gate))
 
 export const chunks = way(setChunks)
+export const chunksDialled = dialled(setChunks)
 
 /** The same over a Unix socket, and over a WebSocket. */
 export const unix = way(setChunks, "unix")
 export const ws = way(setChunks, "ws")
 
-/** Batches that are stacked already. */
-export const stacked = way((feeder, { batch, n, payload }, gate) => {
+const setStacked: SetSource = (feeder, { batch, n, payload }, gate) => {
   const { codec, pool } = payload
   const made = Array.from(batches(pool, Math.max(batch, pool.length), batch), (elements) => codec.stack(elements))
   const last = n % batch
@@ -152,7 +186,11 @@ export const stacked = way((feeder, { batch, n, payload }, gate) => {
     if (last > 0) yield [codec.stack(some(pool, n - last, last))]
   }
   return feeder.setMany(gated(stackedBatches(), gate))
-})
+}
+
+/** Batches that are stacked already. */
+export const stacked = way(setStacked)
+export const stackedDialled = dialled(setStacked)
 
 /** An Iterable of elements. It cannot wait for the gate: connecting is a part of what is timed. */
 export const iterable: Way = { ...way((feeder, { n, payload }) => feeder.set(repeated(payload.pool, n))) }
