@@ -8,15 +8,16 @@ import { type Profile, profiled } from "./profiler.ts"
 import { remote } from "./remote.ts"
 
 const processed = { way: "feeder-chunks", acknowledged: "processed" } as const
+const dialled = { ...processed, way: "feeder-chunks-dialled" } as const
 
 /** What is profiled, and with how many elements. */
 const cases = {
-  "tcp-small": [1_024_000, { ...processed, payload: "small", batch: 2048, window: 16384 }],
-  "tcp-tensor": [128_000, { ...processed, payload: "tensor", batch: 64, window: 1024 }],
-  "tcp-image": [4000, { ...processed, payload: "image", batch: 8, window: 64 }],
+  "tcp-small": [4_096_000, { ...dialled, payload: "small", batch: 8192, window: 65536 }],
+  "tcp-tensor": [256_000, { ...dialled, payload: "tensor", batch: 64, window: 1024 }],
+  "tcp-image": [4000, { ...dialled, payload: "image", batch: 4, window: 64 }],
   "tcp-capacity": [128_000, { ...processed, payload: "small", batch: 10, window: 10 }],
-  devices: [409_600, { ...processed, payload: "small", batch: 64, window: 1024, devices: 100 }],
-  latency: [10_000, { ...processed, way: "feeder-ping", payload: "small", batch: 1, window: 1 }]
+  devices: [1_638_400, { ...processed, payload: "small", batch: 64, window: 1024, devices: 100 }],
+  latency: [40_000, { ...processed, way: "feeder-ping", payload: "small", batch: 1, window: 1 }]
 } as const
 
 const isCase = (name: string): name is keyof typeof cases => Object.hasOwn(cases, name)

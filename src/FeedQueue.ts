@@ -193,8 +193,8 @@ export interface Options<in out A> {
    */
   readonly spans?: Spans.Spans<A>
   /**
-   * Told that a take would have to wait, before it does: more may be admitted now. Comes outside of any step, so it may use
-   * the queue and resume fibers. Must not throw.
+   * Told that a take would have to wait, before it does: more may be admitted now, so many as it misses. Comes outside of any
+   * step, so it may use the queue and resume fibers. Must not throw.
    */
   readonly onShort?: () => void
   /** Told that a take looks for elements, in the step that hands them out, before anything is asked about them. */
@@ -566,7 +566,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     sizeUnsafe,
     heldUnsafe: held,
     missingUnsafe: () => {
-      const need = takers.first?.turn.need ?? 1
+      const need = store.capacity - capacity + 1
       return need > 1 ? Math.max(0, need - held()) : 0
     }
   }

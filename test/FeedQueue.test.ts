@@ -838,6 +838,28 @@ describe("FeedQueue", () => {
         yield* Fiber.join(batch)
       }))
 
+    it.effect("onShort is told before a take waits, and knows what it misses: with that the take goes on at once", () =>
+      Effect.gen(function*() {
+        const missing: Array<number> = []
+        let next = 1
+        const queue: FeedQueue.FeedQueue<number> = yield* FeedQueue.make<number>({
+          capacity: 2,
+          onShort() {
+            missing.push(queue.missingUnsafe())
+            queue.admitUnsafe(range(next, next + 4))
+            next += 5
+          }
+        })
+        const five = yield* start(queue.takeMany(5))
+        const one = yield* start(queue.take)
+        const three = yield* start(queue.takeUpTo(3))
+        assert.isFalse([five, one, three].some(isWaiting))
+        const takes = [yield* Fiber.join(five), yield* Fiber.join(one), yield* Fiber.join(three)]
+        assert.deepStrictEqual(takes, [range(1, 5), 6, [7, 8, 9]])
+        assert.deepStrictEqual(missing, [5, 0])
+        assert.strictEqual(queue.missingUnsafe(), 0)
+      }))
+
     it.effect("isCurrent discards at the moment of handing out, and the take goes on", () =>
       Effect.gen(function*() {
         const stale = new Set<number>()

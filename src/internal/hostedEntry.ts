@@ -3,6 +3,7 @@
  */
 import type { Chunk } from "../BatchCodec.ts"
 import type * as HostSession from "../HostSession.ts"
+import type { Batch } from "../RemoteDevices.ts"
 import type { Delivery, Handed } from "./hosted.ts"
 import type { Spans } from "./spans.ts"
 
@@ -10,6 +11,8 @@ import type { Spans } from "./spans.ts"
 export interface Session {
   state: HostSession.State
   lostAt: number
+  /** The batch of which elements were admitted last, and more are to be. */
+  admitting: { readonly batch: Batch; readonly parcels: ReadonlyArray<Parcel> } | undefined
   readonly apply: (input: HostSession.Input) => void
   /** Admits of what is on its way what there is room for. */
   readonly refill: () => void
@@ -17,11 +20,15 @@ export interface Session {
   readonly report: (isAsked: boolean) => void
 }
 
-/** Elements of one chunk that came together: all that they share. The one with index `from` has `place` and `ordinal`. */
+/**
+ * Elements of one chunk that came together, from index `from` up to, not including, `to`: all that they share. The first has
+ * `place` and `ordinal`.
+ */
 export interface Parcel {
   readonly session: Session
   readonly chunk: Chunk
   readonly from: number
+  readonly to: number
   readonly place: HostSession.Place
   readonly ordinal: number
   readonly attempt: number
@@ -101,29 +108,32 @@ export const spans: Spans<Entry> = {
 }
 
 /**
- * The elements of a parcel, up to an index, as few entries as there can be, or one each if they are to be alone. Of those
- * that are invalid it tells instead.
+ * The elements that a parcel has between two indices, as few entries as there can be, or one each if they are to be alone. Of
+ * those that are invalid it tells instead.
  */
 export const entriesOf = (
   parcel: Parcel,
-  to: number,
+  start: number,
+  end: number,
   onInvalid: (index: number, issue: string) => void
 ): ReadonlyArray<Entry> => {
-  const { chunk: { invalid }, from, isAlone } = parcel
+  const { chunk: { invalid }, isAlone } = parcel
+  const from = Math.max(parcel.from, start)
+  const to = Math.min(parcel.to, end)
   const entries: Array<Entry> = []
   const add = (start: number, end: number) => {
     const count = isAlone ? 1 : end - start
     for (let index = start; index < end; index += count) entries.push(new Entry(parcel, index, count))
   }
-  let start = from
+  let next = from
   for (let index = from; invalid !== undefined && index < to; index++) {
     const issue = invalid.get(index)
     if (issue === undefined) continue
-    add(start, index)
+    add(next, index)
     onInvalid(index, issue)
-    start = index + 1
+    next = index + 1
   }
-  add(start, to)
+  if (next < to) add(next, to)
   return entries
 }
 

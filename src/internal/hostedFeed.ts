@@ -91,6 +91,8 @@ const brief = (cause: string): string => cause.length <= 500 ? cause : `${cause.
 const areEntries = (handed: ReadonlyArray<Handed<unknown>>): handed is ReadonlyArray<Entry> =>
   handed.every((one) => one instanceof Entry)
 
+type Admit = Extract<HostSession.Output, { readonly _tag: "Admit" }>
+
 /** Opens one feed of a device. */
 export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
   Effect.gen(function*() {
@@ -220,33 +222,41 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       if ((isFinishing || shared.isLeaving) && haveEnded && awaited().length === 0) queue.closeNowUnsafe()
     }
 
-    const admit = (session: Session, output: Extract<HostSession.Output, { readonly _tag: "Admit" }>): boolean => {
-      const { batch: { chunk, ids, runs }, first, from: start, to: end } = output
+    /** The parcels of a batch: what it has of one run, with the place of its first element. */
+    const parcelsOf = (session: Session, { batch, first, from }: Admit): ReadonlyArray<Parcel> => {
+      const { chunk, ids, runs } = batch
       const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(chunk.elements[index])
-      const entries: Array<Entry> = []
-      let runEnd = 0
-      for (const { attempt, count, ordinal } of runs) {
-        const runStart = runEnd
-        runEnd += count
-        const from = Math.max(runStart, start)
-        const place = { ...first, sequence: first.sequence + from - start }
-        const isAlone = attempt > 2 && session.state.acknowledge === "processed"
-        const parcel: Parcel = {
+      let end = 0
+      return runs.map(({ attempt, count, ordinal }) => {
+        const start = end
+        end += count
+        return {
           session,
           chunk,
-          from,
-          place,
-          ordinal: ordinal + from - runStart,
+          from: start,
+          to: end,
+          place: { ...first, sequence: first.sequence + start - from },
+          ordinal,
           attempt,
-          isAlone,
+          isAlone: attempt > 2 && session.state.acknowledge === "processed",
           idOf
         }
-        const some = entriesOf(parcel, Math.min(runEnd, end), (index, issue) => {
-          const refused = { ...place, sequence: place.sequence + index - from }
+      })
+    }
+
+    const admit = (session: Session, output: Admit): boolean => {
+      const { batch, first, from, to } = output
+      // Of a batch that is admitted bit by bit the bits are of the same parcels, and so are settled together.
+      if (session.admitting?.batch !== batch) session.admitting = { batch, parcels: parcelsOf(session, output) }
+      const entries: Array<Entry> = []
+      for (const parcel of session.admitting.parcels) {
+        const some = entriesOf(parcel, from, to, (index, issue) => {
+          const refused = { ...parcel.place, sequence: parcel.place.sequence + index - parcel.from }
           session.state = HostSession.refuseInvalid(session.state, refused, brief(issue))
         })
         for (const entry of some) entries.push(entry)
       }
+      if (to === batch.chunk.length) session.admitting = undefined
       if (!queue.admitUnsafe(entries)) return false
       waitingBytes += Items.size(entries) * first.bytes
       return true
@@ -264,6 +274,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
       const session: Session = {
         state: HostSession.make(feeder),
         lostAt: shared.now(),
+        admitting: undefined,
         apply: (input) => {
           const wasLinked = session.state.link !== undefined
           const [state, outputs] = HostSession.step(session.state, input, config)
@@ -314,8 +325,10 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         },
         refill: () => {
           let accepted: number | undefined
+          const mayGoOn = () =>
+            accepted === undefined || (accepted < session.state.accepted && queue.missingUnsafe() > 0)
           // What a take collects leaves room for more.
-          while (session.state.transit.length > 0 && session.state.accepted !== accepted) {
+          while (session.state.transit.length > 0 && mayGoOn()) {
             accepted = session.state.accepted
             session.apply({ _tag: "Room", room: roomOf(session) })
           }

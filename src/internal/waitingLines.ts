@@ -179,11 +179,10 @@ export const make = (options: {
    */
   const giveWay = (line: Line, need: number): void => {
     isGivingWay = true
-    if (line === takers) onShort?.()
     if (line === offers) wake(takers, isWorth)
-    else if (need === 1) wake(offers)
     else {
       onNeed(need)
+      onShort?.()
       wake(offers)
       onNeed(collecting)
     }

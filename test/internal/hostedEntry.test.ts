@@ -19,6 +19,7 @@ const parcelOf = (facts: Partial<Parcel>, invalid: ReadonlyArray<number> = []): 
     session: {
       state: HostSession.make("f"),
       lostAt: 0,
+      admitting: undefined,
       apply() {},
       refill() {},
       report() {}
@@ -30,6 +31,7 @@ const parcelOf = (facts: Partial<Parcel>, invalid: ReadonlyArray<number> = []): 
       invalid: new Map(invalid.map((index) => [index, `no ${index}`]))
     },
     from: 0,
+    to: length,
     place: { incarnation: 1, session: 1, epoch: 0, sequence: 1, bytes: 8 },
     ordinal: 0,
     attempt: 1,
@@ -45,21 +47,21 @@ describe("the entries of a parcel", () => {
   it("are one, unless elements in it are invalid", () => {
     const refused: Array<readonly [number, string]> = []
     const note = (index: number, issue: string) => refused.push([index, issue])
-    assert.deepStrictEqual(places(entriesOf(parcelOf({ from: 2 }), 9, note)), [[2, 7]])
+    assert.deepStrictEqual(places(entriesOf(parcelOf({ from: 2 }), 0, 9, note)), [[2, 7]])
     const parcel = parcelOf({ from: 2 }, [1, 2, 5, 6, 9])
-    assert.deepStrictEqual(places(entriesOf(parcel, 9, note)), [[3, 2], [7, 2]])
+    assert.deepStrictEqual(places(entriesOf(parcel, 0, 9, note)), [[3, 2], [7, 2]])
     assert.deepStrictEqual(refused, [[2, "no 2"], [5, "no 5"], [6, "no 6"]])
-    assert.deepStrictEqual(places(entriesOf(parcelOf({}, [0, 1]), 2, note)), [])
+    assert.deepStrictEqual(places(entriesOf(parcelOf({}, [0, 1]), 0, 2, note)), [])
   })
 
   it("are of one element each, if those are to be alone", () => {
     const parcel = parcelOf({ from: 2, isAlone: true }, [4])
-    assert.deepStrictEqual(places(entriesOf(parcel, 7, () => {})), [[2, 1], [3, 1], [5, 1], [6, 1]])
+    assert.deepStrictEqual(places(entriesOf(parcel, 0, 7, () => {})), [[2, 1], [3, 1], [5, 1], [6, 1]])
   })
 
   it("are one again where they follow each other", () => {
-    const [entry] = entriesOf(parcelOf({ from: 2 }), 12, () => {})
-    const [other] = entriesOf(parcelOf({}), 12, () => {})
+    const [entry] = entriesOf(parcelOf({ from: 2 }), 0, 12, () => {})
+    const [other] = entriesOf(parcelOf({}), 0, 12, () => {})
     const entries = [entry!.slice(0, 3), entry!.slice(3, 4), entry!.slice(5, 7), entry!.slice(7, 10), other!]
     const wholes = []
     for (let i = 0; i < entries.length;) {
@@ -70,8 +72,16 @@ describe("the entries of a parcel", () => {
     assert.deepStrictEqual(wholes, [[2, 4, 1], [7, 5, 6], [0, 12, 1]])
   })
 
+  it("are one again where they were admitted bit by bit", () => {
+    const parcel = parcelOf({ from: 2, to: 20 }, [9])
+    const bits = [[0, 5], [5, 6], [6, 25], [25, 30]].flatMap(([from, to]) => entriesOf(parcel, from!, to!, () => {}))
+    assert.deepStrictEqual(places(bits), [[2, 3], [5, 1], [6, 3], [10, 10]])
+    assert.deepStrictEqual(together(bits, 0)[1], 3)
+    assert.deepStrictEqual(places([together(bits, 0)[0]]), [[2, 7]])
+  })
+
   it("say of the last element only that a batch was ended behind it", () => {
-    const [entry] = entriesOf(parcelOf({}), 5, () => {})
+    const [entry] = entriesOf(parcelOf({}), 0, 5, () => {})
     entry!.isCut = true
     assert.deepStrictEqual(singles([entry!]).map(({ isCut }) => isCut), [false, false, false, false, true])
   })
@@ -92,7 +102,7 @@ describe("entries that are cut anywhere", () => {
       while (Items.size(some) < valid.length) some.push(...read(1 + below(6)))
       return some
     }
-    const entries = cut(entriesOf(parcelOf({ from, attempt, ordinal, place }, invalid), length, () => {}))
+    const entries = cut(entriesOf(parcelOf({ from, attempt, ordinal, place }, invalid), 0, length, () => {}))
     for (const entry of entries) entry.markBeyond(markedFrom)
     const handed = cut(entries)
 
