@@ -248,7 +248,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "what is in doubt is handed out unmarked",
     law: 4,
-    from: 17000,
+    from: 28000,
     within: 20000,
     where: (plan) =>
       !isProcessed(plan) && plan.devices > 1 && plan.capacity > 3 && plan.work === 300 && plan.faults > 4 &&
