@@ -333,6 +333,9 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
   const fromElements = (elements: ReadonlyArray<unknown>): Batch =>
     new Batch(layout, elements.length, elements, undefined)
 
+  // Kept for as long as the codec, see `keep`.
+  const empty = fromElements([])
+
   const invalid = (issue: string) => Result.fail(new ElementInvalid({ issue }))
 
   /** An element, without what the Schema does not know; a check may have looked at that. */
@@ -395,7 +398,8 @@ const derive = (schema: Schema.Constraint): BatchCodec<unknown, unknown> => {
       const start = Math.min(Math.max(from, 0), chunk.length)
       return own(chunk).slice(start, Math.min(Math.max(to ?? chunk.length, start), chunk.length))
     },
-    concat: (chunks) => chunks.length === 1 ? own(chunks[0]!) : join(layout, chunks.map(own)),
+    concat: (chunks) =>
+      chunks.length === 0 ? empty : chunks.length === 1 ? own(chunks[0]!) : join(layout, chunks.map(own)),
     stack: (elements) => stackElements(stacking, elements),
     stackChunk: (chunk) => {
       const batch = own(chunk)

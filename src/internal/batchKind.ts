@@ -3,6 +3,7 @@ import type { Column } from "../BatchCodec.ts"
 import type { Spec } from "../Tensor.ts"
 import { align, viewOf } from "./batchBuffers.ts"
 import { atPath, ElementInvalid, refuse } from "./batchErrors.ts"
+import { keep } from "./kept.ts"
 import type { StoredDType, TypedArray } from "./tensorStorage.ts"
 
 /** One body of a column, in parts that follow each other. */
@@ -89,6 +90,8 @@ export class Source {
     return viewOf(this.bytes, this.at, dtype, entries)
   }
 }
+
+keep(new Source(new Uint8Array(0), [], [], Infinity))
 
 /** Size of a body in bytes, without padding. */
 export const sizeOfBody = (body: Body): number => {

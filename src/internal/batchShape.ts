@@ -26,6 +26,8 @@ export interface Shape {
     columns: ReadonlyArray<ReadonlyArray<unknown>>,
     length: number
   ) => Array<Row>
+  /** A row and a column of each field, see `keep`. */
+  readonly kept: ReadonlyArray<unknown>
 }
 
 /** In the order of their names. */
@@ -37,6 +39,12 @@ export const shapeOf = (unordered: ReadonlyArray<Field>): Shape => {
   const places = fields.map(({ isOptional, kind, name }) =>
     isOptional ? optionally(name, kind.accepts) : placeFor(name, kind.accepts)
   )
+  const make: Shape["make"] = (columns, length) => {
+    const rows = arrayOf<Row>(length)
+    for (let i = 0; i < length; i++) rows[i] = {}
+    for (let k = 0; k < places.length; k++) places[k]!.write(rows, columns[k]!)
+    return rows
+  }
   return {
     fields,
     accepts: (u) => {
@@ -51,12 +59,8 @@ export const shapeOf = (unordered: ReadonlyArray<Field>): Shape => {
         return values
       })
     },
-    make: (columns, length) => {
-      const rows = arrayOf<Row>(length)
-      for (let i = 0; i < length; i++) rows[i] = {}
-      for (let k = 0; k < places.length; k++) places[k]!.write(rows, columns[k]!)
-      return rows
-    }
+    make,
+    kept: [...make(fields.map(() => [undefined]), 1), ...fields.map(({ kind }) => kind.gather([]))]
   }
 }
 

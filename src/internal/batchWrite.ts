@@ -3,6 +3,7 @@ import { align, cutBuffer } from "./batchBuffers.ts"
 import { ElementInvalid } from "./batchErrors.ts"
 import { shareFrom } from "./batchFixed.ts"
 import { type Body, sizeOfBody, type Stored } from "./batchKind.ts"
+import { keep } from "./kept.ts"
 import { bytesOf } from "./tensorStorage.ts"
 
 /** "EFB1" */
@@ -84,3 +85,5 @@ class Segments {
     this.#size = 0
   }
 }
+
+keep(new Segments())
