@@ -14,17 +14,39 @@ const slabBytes = 65_536
 let slab = new ArrayBuffer(slabBytes)
 let slabUsed = 0
 
-/** A new typed array of zeros. */
-export const cutBuffer = (dtype: StoredDType, entries: number): TypedArray => {
-  const { bytes, make, view } = storages[dtype]
-  const size = align(entries * bytes)
-  if (size > slabBytes / 8) return make(entries)
+const largestCut = slabBytes / 8
+
+/** Where there is room for so many bytes in the slab. */
+const cut = (bytes: number): number => {
+  const size = align(bytes)
   if (slabUsed + size > slabBytes) {
     slab = new ArrayBuffer(slabBytes)
     slabUsed = 0
   }
   slabUsed += size
-  return view(slab, slabUsed - size, entries)
+  return slabUsed - size
+}
+
+/** A new typed array of zeros. */
+export const cutBuffer = (dtype: StoredDType, entries: number): TypedArray => {
+  const { bytes, make, view } = storages[dtype]
+  if (entries * bytes > largestCut) return make(entries)
+  const at = cut(entries * bytes)
+  return view(slab, at, entries)
+}
+
+/** New bytes, all zero. */
+export const cutBytes = (length: number): Uint8Array => {
+  if (length > largestCut) return new Uint8Array(length)
+  const at = cut(length)
+  return new Uint8Array(slab, at, length)
+}
+
+/** New words of 32 bits, all zero. */
+export const cutWords = (length: number): Uint32Array => {
+  if (4 * length > largestCut) return new Uint32Array(length)
+  const at = cut(4 * length)
+  return new Uint32Array(slab, at, length)
 }
 
 /** The only place that makes typed arrays of received bytes; their number was compared with `entries` before. */

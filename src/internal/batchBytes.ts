@@ -1,5 +1,5 @@
 /** Columns of byte strings: offsets, and the bytes they cut. */
-import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
+import { align, arrayOf, cutWords } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
 import {
   type Body,
@@ -77,7 +77,7 @@ export const bytesKind = (path: string): Kind => ({
   check: undefined,
   trim: undefined,
   gather: (values) => {
-    const offsets = cutBuffer("uint32", values.length + 1) as Uint32Array // by its dtype
+    const offsets = cutWords(values.length + 1)
     let end = 0
     for (let i = 0; i < values.length; i++) {
       const value = values[i]

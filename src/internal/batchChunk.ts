@@ -103,7 +103,7 @@ export const columnsOfValues = (
   values: ReadonlyArray<unknown>
 ): ReadonlyArray<Stored> | undefined => {
   const { isStruct, rest, shape: { fields, take } } = layout
-  if (isStruct && (fields.length === 0 || !values.every(Predicate.isObject))) return undefined
+  if (isStruct && (fields.length === 0 || !areObjects(values))) return undefined
   const taken = isStruct ? take(values) : [values]
   const columns: Array<Stored> = []
   for (let k = 0; k < fields.length; k++) {
@@ -119,6 +119,12 @@ export const columnsOfValues = (
   const rows = names === undefined ? values : values.map((value) => only(value as object, names)) // as looked at
   columns.push(new RestColumn(rest, rows.map(rest.trim)))
   return columns
+}
+
+// A loop of its own, since `every` calls what it is given for each of them.
+const areObjects = (values: ReadonlyArray<unknown>): boolean => {
+  for (let i = 0; i < values.length; i++) if (!Predicate.isObject(values[i])) return false
+  return true
 }
 
 /** The elements of columns. */

@@ -1,7 +1,7 @@
 /** What every kind of column can do: the contract between the layout of a Schema and the bytes of a batch. */
 import type { Column } from "../BatchCodec.ts"
 import type { Spec } from "../Tensor.ts"
-import { align, viewOf } from "./batchBuffers.ts"
+import { align, cutWords, viewOf } from "./batchBuffers.ts"
 import { atPath, ElementInvalid, refuse } from "./batchErrors.ts"
 import { keep } from "./kept.ts"
 import type { StoredDType, TypedArray } from "./tensorStorage.ts"
@@ -139,7 +139,7 @@ export const rebase = (offsets: Uint32Array): Uint32Array => {
 
 /** The offsets of columns that follow each other. */
 export const joinOffsets = (all: ReadonlyArray<Uint32Array>): Uint32Array => {
-  const joined = new Uint32Array(all.reduce((sum, offsets) => sum + offsets.length - 1, 1))
+  const joined = cutWords(all.reduce((sum, offsets) => sum + offsets.length - 1, 1))
   let at = 0
   let end = 0
   for (const offsets of all) {

@@ -1,5 +1,5 @@
 /** Columns of arrays: offsets, and the column of all their entries. */
-import { arrayOf, cutBuffer } from "./batchBuffers.ts"
+import { arrayOf, cutWords } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
 import {
   type Body,
@@ -99,7 +99,7 @@ export const listKind = (path: string, child: Kind, fewest: number): Kind | unde
     },
     trim: trim && ((u) => trimEntries(u as ReadonlyArray<unknown>, trim)), // it was accepted
     gather: (values) => {
-      const offsets = cutBuffer("uint32", values.length + 1) as Uint32Array // by its dtype
+      const offsets = cutWords(values.length + 1)
       let end = 0
       for (let i = 0; i < values.length; i++) {
         const value = values[i]

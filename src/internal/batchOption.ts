@@ -1,8 +1,7 @@
 /** Columns of what may be missing: a bit for each value, and the column of those that are there. */
-import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
+import { align, arrayOf, cutBytes } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
 import { absent, type Body, type Kind, type Stored } from "./batchKind.ts"
-import { bytesOf } from "./tensorStorage.ts"
 
 /** What there is where no value is. */
 export type Hole = "absent" | "undefined" | "null"
@@ -45,7 +44,7 @@ class OptionColumn implements Stored {
   }
   join(all: ReadonlyArray<OptionColumn>): OptionColumn {
     const length = all.reduce((sum, column) => sum + column.length, 0)
-    const bits = bytesOf(cutBuffer("uint8", bytesFor(length)))
+    const bits = cutBytes(bytesFor(length))
     let at = 0
     for (const column of all) {
       copyBits(column.#bits, column.#from, column.length, bits, at)
@@ -68,7 +67,7 @@ class OptionColumn implements Stored {
   #packed(): Uint8Array {
     const size = bytesFor(this.length)
     if (this.#from === 0 && this.length % 8 === 0) return this.#bits.subarray(0, size)
-    const bits = bytesOf(cutBuffer("uint8", size))
+    const bits = cutBytes(size)
     copyBits(this.#bits, this.#from, this.length, bits, 0)
     return bits
   }
@@ -118,7 +117,7 @@ export const optionKind = (path: string, hole: Hole, child: Kind): Kind => {
     }),
     trim: trim && ((u) => u === missing ? u : trim(u)),
     gather: (values) => {
-      const bits = bytesOf(cutBuffer("uint8", bytesFor(values.length)))
+      const bits = cutBytes(bytesFor(values.length))
       const there: Array<unknown> = []
       for (let i = 0; i < values.length; i++) {
         if (values[i] === missing) continue

@@ -1,6 +1,6 @@
 /** Columns of strings: UTF-8 with offsets. */
 import type * as Tensor from "../Tensor.ts"
-import { align, arrayOf, cutBuffer } from "./batchBuffers.ts"
+import { align, arrayOf, cutBytes, cutWords } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
 import {
   type Body,
@@ -74,7 +74,7 @@ export class TextColumn implements Stored {
     const offsets = texts.every((text) => text.units === text.offsets)
       ? units
       : joinOffsets(texts.map((text) => text.offsets))
-    const encoded = bytesOf(cutBuffer("uint8", offsets.at(-1)!))
+    const encoded = cutBytes(offsets.at(-1)!)
     let at = 0
     let joined = ""
     for (const { encoded: bytes, offsets, text, units } of texts) {
@@ -119,7 +119,7 @@ const write = (
   strings: ReadonlyArray<unknown>,
   refuseAt: (u: unknown) => never
 ): TextColumn => {
-  const units = cutBuffer("uint32", strings.length + 1) as Uint32Array // by its dtype
+  const units = cutWords(strings.length + 1)
   let text = ""
   let end = 0
   for (let i = 0; i < strings.length; i++) {
@@ -130,7 +130,7 @@ const write = (
     units[i + 1] = end
   }
   const all = strings as ReadonlyArray<string> // each was looked at
-  const ascii = bytesOf(cutBuffer("uint8", end))
+  const ascii = cutBytes(end)
   const { read, written } = encoder.encodeInto(text, ascii)
   // Only ASCII takes one byte for each code unit, so only then all of the text fits.
   return read === end && written === end
@@ -146,7 +146,7 @@ const writeUtf8 = (
 ): Text => {
   const ill = text.isWellFormed() ? undefined : strings.find((string) => !string.isWellFormed())
   if (ill !== undefined) refuseAt(ill)
-  const offsets = cutBuffer("uint32", units.length) as Uint32Array // by its dtype
+  const offsets = cutWords(units.length)
   const encoded = encode(text)
   let byte = 0
   let unit = 0

@@ -1,6 +1,5 @@
 /** Strings as UTF-8. */
-import { cutBuffer } from "./batchBuffers.ts"
-import { bytesOf } from "./tensorStorage.ts"
+import { cutBytes } from "./batchBuffers.ts"
 
 export const encoder = new TextEncoder()
 export const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
@@ -12,7 +11,7 @@ const room = new Uint8Array(16_384)
 export const encode = (text: string): Uint8Array => {
   if (text.length * 3 > room.byteLength) return encoder.encode(text)
   const { written } = encoder.encodeInto(text, room)
-  const bytes = bytesOf(cutBuffer("uint8", written))
+  const bytes = cutBytes(written)
   bytes.set(room.subarray(0, written))
   return bytes
 }

@@ -1,5 +1,5 @@
 /** A batch as bytes: the header and the bodies of the columns, as `BatchCodec` describes them. */
-import { align, cutBuffer } from "./batchBuffers.ts"
+import { align, arrayOf, cutBytes, cutWords } from "./batchBuffers.ts"
 import { ElementInvalid } from "./batchErrors.ts"
 import { shareFrom } from "./batchFixed.ts"
 import { type Body, sizeOfBody, type Stored } from "./batchKind.ts"
@@ -22,25 +22,51 @@ export const headerSize = (bodies: number): number => align(headerBytes + 4 * bo
 export const write = (columns: ReadonlyArray<Stored>, length: number): ReadonlyArray<Uint8Array> => {
   const bodies: Array<Body> = []
   for (const column of columns) column.write(bodies)
-  const header = cutBuffer("uint32", headerBytes / 4 + bodies.length)
-  const sizes = bodies.map(sizeOfBody)
+  const sizes = arrayOf<number>(bodies.length)
   let total = headerSize(bodies.length)
+  let areSmall = true
   for (let k = 0; k < sizes.length; k++) {
-    header[4 + k] = sizes[k]!
-    total += align(sizes[k]!)
+    const size = sizeOfBody(bodies[k]!)
+    sizes[k] = size
+    total += align(size)
+    if (size >= copyBelow) areSmall = false
   }
   if (total > largestU32) {
     throw new ElementInvalid({
       issue: `${length} elements take ${total} bytes, more than a batch can hold; send fewer`
     })
   }
-  header[0] = magic
-  header[1] = bodies.length
-  header[2] = length
-  header[3] = total
+  const words = cutWords((areSmall ? total : headerSize(bodies.length)) / 4)
+  words[0] = magic
+  words[1] = bodies.length
+  words[2] = length
+  words[3] = total
+  for (let k = 0; k < sizes.length; k++) words[4 + k] = sizes[k]!
+  return areSmall ? [whole(bytesOf(words), bodies, sizes)] : segmentsOf(bytesOf(words), bodies, sizes)
+}
+
+/** The segment of a batch that is one, in which there is the header, and room for all else. */
+const whole = (segment: Uint8Array, bodies: ReadonlyArray<Body>, sizes: ReadonlyArray<number>): Uint8Array => {
+  let start = headerSize(bodies.length)
+  for (let k = 0; k < bodies.length; k++) {
+    const body = bodies[k]!
+    let at = start
+    for (let i = 0; i < body.length; i++) {
+      segment.set(body[i]!, at)
+      at += body[i]!.byteLength
+    }
+    start += align(sizes[k]!)
+  }
+  return segment
+}
+
+const segmentsOf = (
+  header: Uint8Array,
+  bodies: ReadonlyArray<Body>,
+  sizes: ReadonlyArray<number>
+): ReadonlyArray<Uint8Array> => {
   const segments = new Segments()
-  segments.add(bytesOf(header), true)
-  segments.pad(headerSize(bodies.length) - header.byteLength)
+  segments.add(header, true)
   for (let k = 0; k < bodies.length; k++) {
     const isSmall = sizes[k]! < copyBelow
     for (const part of bodies[k]!) segments.add(part, isSmall || part.byteLength < shareFrom)
@@ -77,7 +103,7 @@ class Segments {
   }
   #cut(): void {
     if (this.#size === 0) return
-    const segment = bytesOf(cutBuffer("uint8", this.#size))
+    const segment = cutBytes(this.#size)
     for (let i = 0; i < this.#waiting.length; i++) segment.set(this.#waiting[i]!, this.#places[i])
     this.#segments.push(segment)
     this.#waiting = []

@@ -103,8 +103,7 @@ export const matcher = ({ dtype, shape }: Spec): (u: unknown) => boolean => {
 export const packerOf = (spec: Spec): (values: ReadonlyArray<unknown>, data: TypedArray) => number => {
   const { dtype, shape } = spec
   if (shape.length > 0) return packTensors(matcher(spec), sizeOf(shape))
-  const integer = integers[dtype]
-  if (integer !== undefined) return packIntegers(...integer)
+  if (dtype in integers) return packIntegers
   const bigint = bigints[dtype]
   if (bigint !== undefined) return packBigints(...bigint)
   return dtype === "bool" ? packBooleans : packNumbers
@@ -123,15 +122,16 @@ const packTensors =
     return -1
   }
 
-const packIntegers =
-  (minimum: number, maximum: number) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
-    for (let i = 0; i < values.length; i++) {
-      const value = values[i]
-      if (!(typeof value === "number" && Number.isInteger(value) && value >= minimum && value <= maximum)) return i
-      data[i] = value
-    }
-    return -1
+// What an array of integers does not hold as it is, it does not give back.
+const packIntegers = (values: ReadonlyArray<unknown>, data: TypedArray): number => {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]
+    if (typeof value !== "number") return i
+    data[i] = value
+    if (data[i] !== value) return i
   }
+  return -1
+}
 
 const packBigints =
   (minimum: bigint, maximum: bigint) => (values: ReadonlyArray<unknown>, data: TypedArray): number => {
