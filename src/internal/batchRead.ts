@@ -1,7 +1,7 @@
 /** Bytes as a batch: refuses all that `write` does not make. */
 import type * as SchemaAST from "effect/SchemaAST"
 import type { Chunk, Limits } from "../BatchCodec.ts"
-import { align } from "./batchBuffers.ts"
+import { align, viewOf } from "./batchBuffers.ts"
 import { Batch, rowsOf } from "./batchChunk.ts"
 import { mark, refuse } from "./batchErrors.ts"
 import { Source, type Stored } from "./batchKind.ts"
@@ -40,16 +40,16 @@ const readHeader = (
   const count = layout.bodies.length
   const tableEnd = headerBytes + 4 * count
   if (byteLength < align(tableEnd)) refuse("header", `${byteLength} bytes are too few`)
-  const header = new DataView(received.buffer, received.byteOffset, byteLength)
-  if (header.getUint32(0, true) !== magic) refuse("header", "it does not start with EFB1")
-  if (header.getUint32(4, true) !== count) {
-    refuse("header", `expected ${count} columns, got ${header.getUint32(4, true)}`)
+  const header = viewOf(received, 0, "uint32", tableEnd / 4) as Uint32Array // by its dtype
+  if (header[0] !== magic) refuse("header", "it does not start with EFB1")
+  if (header[1] !== count) {
+    refuse("header", `expected ${count} columns, got ${header[1]}`)
   }
-  const length = header.getUint32(8, true)
+  const length = header[2]!
   const maxElements = limits?.maxElements ?? defaultMaxElements
   if (length > maxElements) refuse("header", `${length} elements are more than the ${maxElements} allowed`)
-  if (header.getUint32(12, true) !== byteLength) {
-    refuse("header", `it declares ${header.getUint32(12, true)} bytes, got ${byteLength}`)
+  if (header[3] !== byteLength) {
+    refuse("header", `it declares ${header[3]} bytes, got ${byteLength}`)
   }
   let at = tableEnd
   const skipPadding = (field: string): void => {
@@ -62,7 +62,7 @@ const readHeader = (
   const sizes: Array<number> = []
   for (let k = 0; k < count; k++) {
     const field = layout.bodies[k]!
-    const size = header.getUint32(headerBytes + 4 * k, true)
+    const size = header[headerBytes / 4 + k]!
     if (size > byteLength - at) refuse(field, `${size} bytes do not fit into the payload`)
     starts.push(at)
     sizes.push(size)
