@@ -15,7 +15,10 @@ export const segmentsOf = ({ codec }: Payload, elements: ReadonlyArray<unknown>)
 
 /** Our columns, validated on both sides, to a stacked batch. */
 export const columns: MessageCodec = {
-  encode: (payload, elements) => Bytes.concat(segmentsOf(payload, elements)),
+  encode: (payload, elements) => {
+    const segments = segmentsOf(payload, elements)
+    return segments.length === 1 ? segments[0]! : Bytes.concat(segments)
+  },
   decode: (payload, message) => {
     const chunk = Result.getOrThrow(payload.codec.decode(message))
     return { elements: chunk.length, digest: payload.digestBatch(payload.codec.stackChunk(chunk)) }
