@@ -60,6 +60,7 @@ export const shapeOf = (unordered: ReadonlyArray<Field>): Shape => {
       })
     },
     make,
+    // Of undefined, since a class of which a field held an integer is replaced when one holds a fraction.
     kept: [...make(fields.map(() => [undefined]), 1), ...fields.map(({ kind }) => kind.gather([]))]
   }
 }
