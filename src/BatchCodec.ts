@@ -47,9 +47,10 @@
  * - *Received:* stacked tensors, the tensors of elements and byte strings are views of the bytes given to `decode`; strings
  *   share the text of their batch. Those bytes must not change, nor be transferred, as long as any of that is in use. One
  *   element that is kept keeps its whole batch in memory: `slice()` what is kept for long.
- * - *Sent:* what `encode` gives are views of tensors and byte strings of 2 KiB or more, of the columns of a stacked batch,
- *   and of a buffer that other batches use too. None of it may change until the segments are written: of elements that are
- *   fed, until they are acknowledged, since what is lost with a link is written again.
+ * - *Sent:* what `encode` gives are views of tensors and byte strings of 2 KiB or more, of the columns of a stacked batch
+ *   and of chunks that were put together, and of a buffer that other batches use too. None of it may change until the
+ *   segments are written: of elements that are fed, until they are acknowledged, since what is lost with a link is written
+ *   again.
  *
  * @since 0.1.0
  */
@@ -218,7 +219,7 @@ export interface BatchCodec<A, B> {
    */
   slice(chunk: Chunk<A>, from: number, to?: number): Chunk<A>
 
-  /** One chunk of all elements, in order; of joined columns if all of the chunks have them. */
+  /** One chunk of all elements, in order; of their columns, which are not copied for it, if all of the chunks have them. */
   concat(chunks: ReadonlyArray<Chunk<A>>): Chunk<A>
 
   /**
@@ -249,9 +250,9 @@ export interface BatchCodec<A, B> {
   validate(u: unknown): Result.Result<A, ElementInvalid>
 
   /**
-   * Writes a chunk as segments to be sent one after the other. Large columns, and tensors and byte strings of 2 KiB or
-   * more in a column of 16 KiB or more, are segments of their own and not copied. Segments may share a buffer with others:
-   * join them, as with `Bytes.concat`, before transferring them to a thread.
+   * Writes a chunk as segments to be sent one after the other. Large columns, and tensors, byte strings and columns of
+   * chunks put together, of 2 KiB or more in a column of 16 KiB or more, are segments of their own and not copied.
+   * Segments may share a buffer with others: join them, as with `Bytes.concat`, before transferring them to a thread.
    * Throws `ElementInvalid` when an element that was not validated does not fit the layout. All text of one column must
    * fit into one JavaScript string, about 512 MB.
    */

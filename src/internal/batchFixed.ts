@@ -29,17 +29,23 @@ export class FixedColumn implements Stored {
   readonly _tag = "Fixed"
   readonly length: number
   readonly #entries: Entries
-  /** The entries of each value, while they are not in one array. */
-  readonly #parts: ReadonlyArray<TypedArray> | undefined
+  /** Arrays that follow each other, while the entries are not in one. They are the values if those are large. */
+  #parts: ReadonlyArray<TypedArray> | undefined
   #data: TypedArray | undefined
   #values: ReadonlyArray<unknown> | undefined
 
-  constructor(entries: Entries, length: number, data: TypedArray | undefined, parts?: ReadonlyArray<TypedArray>) {
+  constructor(
+    entries: Entries,
+    length: number,
+    data: TypedArray | undefined,
+    parts?: ReadonlyArray<TypedArray>,
+    values?: ReadonlyArray<unknown>
+  ) {
     this.#entries = entries
     this.length = length
     this.#data = data
     this.#parts = parts
-    this.#values = parts
+    this.#values = values
   }
   get column(): this {
     return this
@@ -48,9 +54,14 @@ export class FixedColumn implements Stored {
   get data(): TypedArray {
     if (this.#data === undefined) {
       const { dtype, width } = this.#entries
-      const data = storages[dtype].make(this.length * width)
-      this.#parts!.forEach((part, i) => data.set(part as never, i * width)) // of the same dtype
+      const data = cutBuffer(dtype, this.length * width)
+      let at = 0
+      for (const part of this.#parts!) {
+        data.set(part as never, at) // of the same dtype
+        at += part.length
+      }
       this.#data = data
+      this.#parts = undefined
     }
     return this.#data
   }
@@ -63,24 +74,20 @@ export class FixedColumn implements Stored {
   }
   slice(from: number, to: number): FixedColumn {
     const { width } = this.#entries
-    return this.#data === undefined
-      ? new FixedColumn(this.#entries, to - from, undefined, this.#parts!.slice(from, to))
-      : new FixedColumn(this.#entries, to - from, this.#data.subarray(from * width, to * width))
+    if (this.#parts !== undefined && this.#parts === this.#values) {
+      const parts = this.#parts.slice(from, to)
+      return new FixedColumn(this.#entries, to - from, undefined, parts, parts)
+    }
+    return new FixedColumn(this.#entries, to - from, this.data.subarray(from * width, to * width))
   }
   join(all: ReadonlyArray<FixedColumn>): FixedColumn {
     const { dtype, width } = this.#entries
     const length = all.reduce((sum, column) => sum + column.length, 0)
     if (width * storages[dtype].bytes >= shareFrom) {
       const parts = all.flatMap((column) => column.values) as ReadonlyArray<TypedArray> // of tensors that large
-      return new FixedColumn(this.#entries, length, undefined, parts)
+      return new FixedColumn(this.#entries, length, undefined, parts, parts)
     }
-    const data = cutBuffer(dtype, length * width)
-    let at = 0
-    for (const column of all) {
-      data.set(column.data as never, at) // of the same dtype
-      at += column.data.length
-    }
-    return new FixedColumn(this.#entries, length, data)
+    return new FixedColumn(this.#entries, length, undefined, all.flatMap((column) => column.#parts ?? column.#data!))
   }
   write(bodies: Array<Body>): void {
     bodies.push(this.#data === undefined ? this.#parts!.map(bytesOf) : [bytesOf(this.#data)])
@@ -154,8 +161,8 @@ export const fixedKind = (
       const { length } = values
       if (!isScalar && size >= shareFrom) {
         for (let i = 0; i < length; i++) if (!matches(values[i])) refuseAt(values[i])
-        // The match proves that they are.
-        return new FixedColumn(entries, length, undefined, values as ReadonlyArray<TypedArray>)
+        const parts = values as ReadonlyArray<TypedArray> // the match proves that they are
+        return new FixedColumn(entries, length, undefined, parts, parts)
       }
       const data = cutBuffer(dtype, length * width)
       const ill = pack(values, data)

@@ -1,4 +1,5 @@
 /** Columns of strings: UTF-8 with offsets. */
+import * as Bytes from "effect/Bytes"
 import type * as Tensor from "../Tensor.ts"
 import { align, arrayOf, cutBytes, cutWords } from "./batchBuffers.ts"
 import { refuse } from "./batchErrors.ts"
@@ -29,14 +30,15 @@ interface Text {
   readonly units: Uint32Array
   /** The same in the bytes. They are the same array if all is ASCII. */
   readonly offsets: Uint32Array
-  readonly encoded: Uint8Array
+  /** The bytes, in parts that follow each other. Offsets count from the first of them. */
+  readonly encoded: ReadonlyArray<Uint8Array>
 }
 
 export class TextColumn implements Stored {
   readonly _tag = "Values"
   readonly length: number
   readonly #entries: Entries
-  readonly #text: Text
+  #text: Text
   #strings: ReadonlyArray<string> | undefined
   #values: ReadonlyArray<unknown> | undefined
 
@@ -62,6 +64,7 @@ export class TextColumn implements Stored {
     return align(4 * offsets.length + offsets.at(-1)! - offsets[0]!)
   }
   slice(from: number, to: number): TextColumn {
+    if (this.#text.encoded.length > 1) this.#text = { ...this.#text, encoded: [Bytes.concat(this.#text.encoded)] }
     const { encoded, offsets, text, units } = this.#text
     const [start, end] = [from * this.#entries.width, to * this.#entries.width]
     const some = units.subarray(start, end + 1)
@@ -74,24 +77,21 @@ export class TextColumn implements Stored {
     const offsets = texts.every((text) => text.units === text.offsets)
       ? units
       : joinOffsets(texts.map((text) => text.offsets))
-    const encoded = cutBytes(offsets.at(-1)!)
-    let at = 0
+    const encoded = all.flatMap((column) => column.#parts())
     let joined = ""
-    for (const { encoded: bytes, offsets, text, units } of texts) {
-      joined += text.slice(units[0], units.at(-1))
-      encoded.set(bytes.subarray(offsets[0], offsets.at(-1)), at)
-      at += offsets.at(-1)! - offsets[0]!
-    }
+    for (const { text, units } of texts) joined += text.slice(units[0], units.at(-1))
     const length = all.reduce((sum, column) => sum + column.length, 0)
     return new TextColumn(this.#entries, length, { text: joined, units, offsets, encoded })
   }
   write(bodies: Array<Body>): void {
+    bodies.push([bytesOf(rebase(this.#text.offsets)), ...this.#parts()])
+  }
+  /** The bytes of these strings alone. */
+  #parts(): ReadonlyArray<Uint8Array> {
     const { encoded, offsets } = this.#text
     const [start, end] = [offsets[0]!, offsets.at(-1)!]
-    bodies.push([
-      bytesOf(rebase(offsets)),
-      end - start === encoded.byteLength ? encoded : encoded.subarray(start, end)
-    ])
+    // Those of several parts are all of them.
+    return encoded.length > 1 || end - start === encoded[0]!.byteLength ? encoded : [encoded[0]!.subarray(start, end)]
   }
 }
 
@@ -134,7 +134,7 @@ const write = (
   const { read, written } = encoder.encodeInto(text, ascii)
   // Only ASCII takes one byte for each code unit, so only then all of the text fits.
   return read === end && written === end
-    ? new TextColumn(entries, length, { text, units, offsets: units, encoded: ascii }, all)
+    ? new TextColumn(entries, length, { text, units, offsets: units, encoded: [ascii] }, all)
     : new TextColumn(entries, length, writeUtf8(text, units, all, refuseAt), all)
 }
 
@@ -166,7 +166,7 @@ const writeUtf8 = (
     if (unit > end) refuseAt(strings[i - 1])
     offsets[i] = byte
   }
-  return { text, units, offsets, encoded }
+  return { text, units, offsets, encoded: [encoded] }
 }
 
 const read = (path: string, source: Source, entries: number): Text => {
@@ -178,7 +178,7 @@ const read = (path: string, source: Source, entries: number): Text => {
   checkOffsets(path, offsets, encoded.byteLength, "text", source.maxStringBytes)
   const text = decodeText(path, encoded)
   const units = text.length === encoded.byteLength ? offsets : unitsOf(path, encoded, offsets)
-  return { text, units, offsets, encoded }
+  return { text, units, offsets, encoded: [encoded] }
 }
 
 const decodeText = (path: string, encoded: Uint8Array): string => {
