@@ -232,6 +232,13 @@ describe("BatchCodec", () => {
           const slice = codec.slice(codec.slice(whole, from), 0, size)
           const same = codec.fromElements(elements.slice(from, from + size))
           assert.deepStrictEqual(written(codec, slice), written(codec, same))
+          // What was joined is cut, and joined again, as any other.
+          const cut = codec.slice(codec.concat(parts), from, from + size)
+          assert.deepStrictEqual(written(codec, cut), written(codec, same))
+          const again = codec.concat([codec.concat(parts.slice(0, 2)), codec.concat(parts.slice(2)), cut])
+          const all = codec.fromElements([...elements, ...elements.slice(from, from + size)])
+          assert.deepStrictEqual(written(codec, again), written(codec, all))
+          assert.deepStrictEqual(codec.stackChunk(again), codec.stack(all.elements))
         }
       }, { arbitrary: { runs: 20 } })
 
