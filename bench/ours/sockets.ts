@@ -68,13 +68,15 @@ const consumeFrom: Way["consume"] = async ({ batch, n, payload, window }, ready,
         digest += payload.digestBatch(values)
         if (elements === n) done({ elements, digest })
       })).pipe(
-        Effect.provide(SocketDevices.layerDial({
-          feeds: [feed],
-          url,
-          device: "/job:consumer/replica:0",
-          reconnect: Schedule.spaced("10 millis")
-        })),
-        Effect.provide(Logger.layer([]))
+        Effect.provide([
+          SocketDevices.layerDial({
+            feeds: [feed],
+            url,
+            device: "/job:consumer/replica:0",
+            reconnect: Schedule.spaced("10 millis")
+          }),
+          Logger.layer([])
+        ])
       )
   )
 }
