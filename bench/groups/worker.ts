@@ -1,9 +1,9 @@
 /** To one worker thread. */
 import type { Name } from "../payloads.ts"
 import { comparing, type Group, type Maker } from "../rows.ts"
-import { type StartThread, threaded } from "../threads.ts"
+import { type StartThread, threaded, type ThreadOptions } from "../threads.ts"
 
-const worker = (payload: Name, at: { readonly batch: number; readonly window: number }): Group => {
+const worker = (payload: Name, at: ThreadOptions): Group => {
   const make = (name: string, start: () => Promise<StartThread>, other = at): Maker => () =>
     threaded({ name, payload, start, ...other })
   return comparing({
@@ -29,5 +29,6 @@ const worker = (payload: Name, at: { readonly batch: number; readonly window: nu
 
 export const groups: ReadonlyArray<Group> = [
   worker("small", { batch: 512, window: 4096 }),
-  worker("tensor", { batch: 64, window: 512 })
+  // The memory of tensors is freed with young objects, of which there are few.
+  worker("tensor", { batch: 64, window: 512, young: 4 })
 ]
