@@ -261,7 +261,8 @@ export const make = <A>(options: {
     const { bytes, elements } = FeedSession.credit(state, window.size())
     const part = Math.max(fewest, Math.ceil((FeedSession.leased(state) + elements) / framesOut))
     const most = Math.min(likely, part, owner.isShared() ? fairShare : Infinity)
-    return Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gatheredCount
+    const fit = Math.max(1, Math.floor(Math.min(bytes, frameBytes) / (elementBytes ?? 1)))
+    return Math.min(elements, most, fit) - gatheredCount
   }
 
   /** Takes what is there as long as there is credit: it goes out in one frame once the link is free. */
@@ -336,6 +337,8 @@ export const make = <A>(options: {
     // What was taken within the window is not put back because that became smaller.
     const { bytes, elements, largest } = FeedSession.credit(state, Infinity)
     let count = Math.min(gatheredCount, elements)
+    // Where more may follow at once: batches of the size of what came together then lie in one frame each.
+    if (count < FeedSession.credit(state, window.size()).elements) count = Items.wholeTo(gathered, count)
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {
