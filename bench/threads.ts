@@ -26,7 +26,7 @@ export interface ThreadOptions {
 
 export type StartThread = (payload: Payload, options: ThreadOptions) => Promise<Threaded>
 
-/** Node's own limits of a thread. */
+/** Node's own limits of a thread with these options. */
 export const limitsOf = ({ young }: ThreadOptions) => young === undefined ? {} : { maxYoungGenerationSizeMb: young }
 
 export const threaded = (

@@ -4,6 +4,8 @@ import { comparing, type Group, type Maker } from "../rows.ts"
 import { type StartThread, threaded, type ThreadOptions } from "../threads.ts"
 
 const worker = (payload: Name, at: ThreadOptions): Group => {
+  // Elements that are cloned are objects, which want room.
+  const cloned = { ...at, young: undefined }
   const make = (name: string, start: () => Promise<StartThread>, other = at): Maker => () =>
     threaded({ name, payload, start, ...other })
   return comparing({
@@ -15,8 +17,8 @@ const worker = (payload: Name, at: ThreadOptions): Group => {
         "postMessage, our columns transferred",
         () => import("../peers/postMessage.ts").then(({ start }) => start)
       ),
-      piscina: make("piscina, batches", () => import("../peers/piscina.ts").then(({ start }) => start)),
-      rpc: make("Effect rpc worker, batches", () => import("../peers/rpcWorker.ts").then(({ start }) => start))
+      piscina: make("piscina, batches", () => import("../peers/piscina.ts").then(({ start }) => start), cloned),
+      rpc: make("Effect rpc worker, batches", () => import("../peers/rpcWorker.ts").then(({ start }) => start), cloned)
     },
     rows: [
       { row: `worker-${payload}-post-message`, ours: ["ours"], peer: ["post-message"], goal: 0.9 },
@@ -29,6 +31,6 @@ const worker = (payload: Name, at: ThreadOptions): Group => {
 
 export const groups: ReadonlyArray<Group> = [
   worker("small", { batch: 512, window: 4096 }),
-  // The memory of tensors is freed with young objects, of which there are few.
+  // What is transferred is freed with the few objects that view it: those are to be collected often.
   worker("tensor", { batch: 64, window: 512, young: 4 })
 ]

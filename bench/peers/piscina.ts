@@ -2,15 +2,14 @@
 /* oxlint-disable no-await-in-loop -- it has to wait for room */
 import { Piscina } from "piscina"
 import { some } from "../payloads.ts"
-import { limitsOf, type StartThread } from "../threads.ts"
+import type { StartThread } from "../threads.ts"
 
-export const start: StartThread = async (payload, options) => {
+export const start: StartThread = async (payload) => {
   const pool = new Piscina<ReadonlyArray<unknown>, number>({
     filename: new URL("./piscinaWorker.ts", import.meta.url).href,
     name: payload.name,
     minThreads: 1,
     maxThreads: 1,
-    resourceLimits: limitsOf(options),
     // It takes the next task from the message that brought it the one before.
     concurrentTasksPerWorker: 8
   })

@@ -4,18 +4,14 @@ import { Effect, Exit, Layer, Scope } from "effect"
 import { RpcClient } from "effect/rpc"
 import { Worker } from "node:worker_threads"
 import { batches } from "../payloads.ts"
-import { limitsOf, type StartThread } from "../threads.ts"
+import type { StartThread } from "../threads.ts"
 import { groupOf } from "./rpc.ts"
 
-export const start: StartThread = async (payload, options) => {
-  const { batch, window } = options
+export const start: StartThread = async (payload, { batch, window }) => {
   const scope = await Effect.runPromise(Scope.make())
   const concurrency = Math.max(1, Math.floor(window / batch))
   const worker = NodeWorker.layer(() =>
-    new Worker(new URL("./rpcWorkerThread.ts", import.meta.url), {
-      workerData: payload.name,
-      resourceLimits: limitsOf(options)
-    })
+    new Worker(new URL("./rpcWorkerThread.ts", import.meta.url), { workerData: payload.name })
   )
   // The worker answers a call with the sum of digests.
   const client = await Effect.runPromise(
