@@ -17,19 +17,26 @@ export interface Threaded {
   readonly end: () => Promise<void>
 }
 
-export type StartThread = (
-  payload: Payload,
-  at: { readonly batch: number; readonly window: number }
-) => Promise<Threaded>
-
-export const threaded = (options: {
-  readonly name: string
-  readonly payload: Name
+export interface ThreadOptions {
   readonly batch: number
   readonly window: number
-  readonly start: () => Promise<StartThread>
-}): Case => {
-  const { batch, name, window } = options
+  /** MiB of the young objects of its heap; default Node's. */
+  readonly young?: number | undefined
+}
+
+export type StartThread = (payload: Payload, options: ThreadOptions) => Promise<Threaded>
+
+/** Node's own limits of a thread with these options. */
+export const limitsOf = ({ young }: ThreadOptions) => young === undefined ? {} : { maxYoungGenerationSizeMb: young }
+
+export const threaded = (
+  options: ThreadOptions & {
+    readonly name: string
+    readonly payload: Name
+    readonly start: () => Promise<StartThread>
+  }
+): Case => {
+  const { batch, name, window, young } = options
   const payload = payloads[options.payload]
   let thread: Threaded | undefined
   let count = 0
@@ -44,7 +51,7 @@ export const threaded = (options: {
     // A consumer that stays waits for a batch to be full.
     start: batch,
     before: async (n) => {
-      thread ??= await (await options.start())(payload, { batch, window })
+      thread ??= await (await options.start())(payload, { batch, window, young })
       count = n
     },
     run: async (n) => {

@@ -1,9 +1,11 @@
 /** To one worker thread. */
 import type { Name } from "../payloads.ts"
 import { comparing, type Group, type Maker } from "../rows.ts"
-import { type StartThread, threaded } from "../threads.ts"
+import { type StartThread, threaded, type ThreadOptions } from "../threads.ts"
 
-const worker = (payload: Name, at: { readonly batch: number; readonly window: number }): Group => {
+const worker = (payload: Name, at: ThreadOptions): Group => {
+  // Elements that are cloned are objects, which want room.
+  const cloned = { ...at, young: undefined }
   const make = (name: string, start: () => Promise<StartThread>, other = at): Maker => () =>
     threaded({ name, payload, start, ...other })
   return comparing({
@@ -15,8 +17,8 @@ const worker = (payload: Name, at: { readonly batch: number; readonly window: nu
         "postMessage, our columns transferred",
         () => import("../peers/postMessage.ts").then(({ start }) => start)
       ),
-      piscina: make("piscina, batches", () => import("../peers/piscina.ts").then(({ start }) => start)),
-      rpc: make("Effect rpc worker, batches", () => import("../peers/rpcWorker.ts").then(({ start }) => start))
+      piscina: make("piscina, batches", () => import("../peers/piscina.ts").then(({ start }) => start), cloned),
+      rpc: make("Effect rpc worker, batches", () => import("../peers/rpcWorker.ts").then(({ start }) => start), cloned)
     },
     rows: [
       { row: `worker-${payload}-post-message`, ours: ["ours"], peer: ["post-message"], goal: 0.9 },
@@ -29,5 +31,6 @@ const worker = (payload: Name, at: { readonly batch: number; readonly window: nu
 
 export const groups: ReadonlyArray<Group> = [
   worker("small", { batch: 512, window: 4096 }),
-  worker("tensor", { batch: 64, window: 512 })
+  // What is transferred is freed with the few objects that view it: those are to be collected often.
+  worker("tensor", { batch: 64, window: 512, young: 4 })
 ]

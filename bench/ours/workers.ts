@@ -12,7 +12,7 @@ export interface Target {
   readonly target: number
 }
 
-export const start: StartThread = async (payload, { batch, window }) => {
+export const start: StartThread = async (payload, { batch, window, young }) => {
   const scope = await Effect.runPromise(Scope.make())
   const name = `bench-${crypto.randomUUID()}`
   const channel = new BroadcastChannel(name)
@@ -32,6 +32,7 @@ export const start: StartThread = async (payload, { batch, window }) => {
       const devices = yield* Layer.build(WorkerDevices.layer({
         worker: new URL("./worker.ts", import.meta.url),
         count: 1,
+        youngMemoryLimit: young,
         argv: [payload.name, String(batch), String(window), name]
       }))
       const made = yield* Feeder.make(feedOf(payload, window))

@@ -5,11 +5,14 @@
 import { Worker } from "node:worker_threads"
 import * as Codecs from "../messageCodecs.ts"
 import { some } from "../payloads.ts"
-import type { StartThread } from "../threads.ts"
+import { limitsOf, type StartThread } from "../threads.ts"
 import type { Sum } from "../ways.ts"
 
-export const start: StartThread = async (payload) => {
-  const worker = new Worker(new URL("./postMessageWorker.ts", import.meta.url), { workerData: payload.name })
+export const start: StartThread = async (payload, options) => {
+  const worker = new Worker(new URL("./postMessageWorker.ts", import.meta.url), {
+    workerData: payload.name,
+    resourceLimits: limitsOf(options)
+  })
   await new Promise<void>((resolve, reject) => {
     worker.once("message", () => resolve())
     worker.once("error", reject)

@@ -256,12 +256,19 @@ export const make = <A>(options: {
     owner.changedUnsafe()
   }
 
+  /** How many elements may be sent now, in however many frames, going by what those of the last one took. */
+  const granted = (): number => {
+    const bytes = state.progress.creditBytesTo - state.sentBytes
+    return Math.min(FeedSession.credit(state, window.size()).elements, Math.floor(bytes / (elementBytes ?? 1)))
+  }
+
   /** How many elements may be taken now, for the next frame. */
   const room = (): number => {
     const { bytes, elements } = FeedSession.credit(state, window.size())
     const part = Math.max(fewest, Math.ceil((FeedSession.leased(state) + elements) / framesOut))
     const most = Math.min(likely, part, owner.isShared() ? fairShare : Infinity)
-    return Math.min(elements, most, Math.max(1, Math.floor(bytes / (elementBytes ?? 1)))) - gatheredCount
+    const fit = Math.max(1, Math.floor(Math.min(bytes, frameBytes) / (elementBytes ?? 1)))
+    return Math.min(elements, most, fit) - gatheredCount
   }
 
   /** Takes what is there as long as there is credit: it goes out in one frame once the link is free. */
@@ -322,13 +329,16 @@ export const make = <A>(options: {
     gatheredCount -= count
     // It must not take again at once what goes back.
     isStuck = count === 0
-    if (isStuck) mayFindEnd = false
-    putBackGathered()
-    if (count === 0) return
+    if (isStuck) {
+      mayFindEnd = false
+      return putBackGathered()
+    }
     elementBytes = (chunk?.byteLength ?? 1) / count
     owner.pushedUnsafe(items)
     window.sent(state.sent + count, owner.now())
     apply({ _tag: "Push", items, chunk })
+    // Not before: a take that waits may take it at once, and reckons with what is sent.
+    putBackGathered()
   }
 
   /** How many elements may be sent in one frame now, and these as the chunk that was measured. */
@@ -336,6 +346,8 @@ export const make = <A>(options: {
     // What was taken within the window is not put back because that became smaller.
     const { bytes, elements, largest } = FeedSession.credit(state, Infinity)
     let count = Math.min(gatheredCount, elements)
+    // Where more may follow at once: batches of the size of what came together then lie in one frame each.
+    if (count < granted()) count = Items.wholeTo(gathered, count)
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {

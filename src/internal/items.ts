@@ -101,6 +101,18 @@ export const size = (items: ReadonlyArray<Pick<Part<unknown>, "count">>): number
   return count
 }
 
+/** Of up to `most` elements as many as end where their chunk does; all of them where those are less than half. */
+export const wholeTo = (items: ReadonlyArray<Item<unknown>>, most: number): number => {
+  let whole = 0
+  let at = 0
+  for (const { chunk, count = 1, index = 0 } of items) {
+    at += count
+    if (at > most) break
+    if (chunk === undefined || index + count === chunk.length) whole = at
+  }
+  return 2 * whole < most ? most : whole
+}
+
 /** The items of the elements between two indices. */
 export const between = <A>(items: ReadonlyArray<Item<A>>, from: number, to: number): Array<Item<A>> =>
   Spans.slice<Item<A>>(spans, items, from, to)

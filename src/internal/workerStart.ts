@@ -20,6 +20,7 @@ export interface Start {
   readonly url: URL
   readonly kind: "thread" | "process"
   readonly memoryLimit: number | undefined
+  readonly youngMemoryLimit: number | undefined
   readonly argv: ReadonlyArray<string>
   readonly env: Readonly<Record<string, string>>
   readonly execArgv: ReadonlyArray<string> | undefined
@@ -41,6 +42,7 @@ export type Ended = (how: Pick<WorkerEnded, "how" | "code" | "signal" | "cause">
 const tailBytes = 16 * 1024
 
 const startThread = (options: Start, listener: Listener, ended: Ended): Started => {
+  const { memoryLimit, youngMemoryLimit } = options
   const { port1, port2 } = new MessageChannel()
   const worker = new Worker(options.url, {
     name: options.device,
@@ -49,7 +51,10 @@ const startThread = (options: Start, listener: Listener, ended: Ended): Started 
     workerData: { [deviceData]: { device: options.device, port: port2 } },
     transferList: [port2],
     ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
-    ...(options.memoryLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: options.memoryLimit } })
+    resourceLimits: {
+      ...(memoryLimit === undefined ? {} : { maxOldGenerationSizeMb: memoryLimit }),
+      ...(youngMemoryLimit === undefined ? {} : { maxYoungGenerationSizeMb: youngMemoryLimit })
+    }
   })
   const ran = `thread ${worker.threadId}`
   const wire = Port.wireOf(port1, listener)
@@ -73,7 +78,7 @@ const startThread = (options: Start, listener: Listener, ended: Ended): Started 
 const errorOf = (said: string): string | undefined => /^(?:\w+ )?\[?[A-Z]?\w*Error\b.*$/m.exec(said)?.[0]
 
 const startProcess = (options: Start, listener: Listener, ended: Ended): Started => {
-  const { memoryLimit } = options
+  const { memoryLimit, youngMemoryLimit } = options
   // One port of the debugger is enough for one process.
   const execArgv = options.execArgv ?? process.execArgv.filter((argument) => !argument.startsWith("--inspect"))
   const child = spawn(
@@ -81,6 +86,8 @@ const startProcess = (options: Start, listener: Listener, ended: Ended): Started
     [
       ...execArgv,
       ...(memoryLimit === undefined ? [] : [`--max-old-space-size=${memoryLimit}`]),
+      // One of three parts of it, in whole MiB.
+      ...(youngMemoryLimit === undefined ? [] : [`--max-semi-space-size=${Math.ceil(youngMemoryLimit / 3)}`]),
       `--import=${guard}`,
       fileURLToPath(options.url),
       ...options.argv

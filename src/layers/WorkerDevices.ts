@@ -61,6 +61,12 @@ export interface Options {
   readonly restart?: Schedule.Schedule<unknown, DeviceLost> | undefined
   /** Most MiB of JavaScript objects in a worker, which does not count tensors. A worker that needs more ends. */
   readonly memoryLimit?: number | undefined
+  /**
+   * Most MiB of new JavaScript objects in a worker, which are collected whenever it is full; default Node's, some 48. A
+   * frame is freed with the objects that view it: where tensors are large, those are few, and 4 keeps V8 from marking the
+   * whole heap each time that 64 MiB of frames have come. Consumers that make many objects of their own want more.
+   */
+  readonly youngMemoryLimit?: number | undefined
   /** For how long a worker's event loop may be blocked before the worker is ended, and another started. Default 10 seconds. */
   readonly unresponsiveAfter?: Duration.Input | undefined
   /** How long a worker may take from its start to hosting its feeds. Default 30 seconds. */
@@ -97,13 +103,16 @@ export class Workers extends Context.Service<Workers, {
 /** The file of a worker, and what is wrong with the options if anything is. */
 const check = (options: Options): Effect.Effect<URL, WorkerInvalid> =>
   Effect.suspend(() => {
-    const { count, memoryLimit, worker } = options
+    const { count, memoryLimit, worker, youngMemoryLimit } = options
     const name = worker instanceof URL && worker.protocol === "file:" ? fileURLToPath(worker) : String(worker)
     const issue = (issue: string) => Effect.fail(new WorkerInvalid({ worker: name, issue }))
     const url = typeof worker === "string" && !worker.startsWith("file:") ? pathToFileURL(worker) : new URL(worker)
     if (!Number.isSafeInteger(count) || count < 1) return issue(`\`count\` must be a positive integer, and is ${count}`)
     if (memoryLimit !== undefined && !(memoryLimit > 0)) {
       return issue(`\`memoryLimit\` must be a positive number, and is ${memoryLimit}`)
+    }
+    if (youngMemoryLimit !== undefined && !(youngMemoryLimit > 0)) {
+      return issue(`\`youngMemoryLimit\` must be a positive number, and is ${youngMemoryLimit}`)
     }
     if (url.protocol !== "file:") return issue(`it is no file, but ${url.protocol}`)
     return fs.existsSync(url) ? Effect.succeed(url) : issue("there is no such file")
@@ -169,6 +178,7 @@ export const layer = (options: Options): Layer.Layer<RemoteDevices | Workers, Wo
         url,
         kind: options.kind ?? "thread",
         memoryLimit: options.memoryLimit,
+        youngMemoryLimit: options.youngMemoryLimit,
         argv: options.argv ?? [],
         env: options.env ?? {},
         execArgv: options.execArgv

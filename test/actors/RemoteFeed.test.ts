@@ -407,6 +407,44 @@ describe("a frame of small elements", () => {
     }))
 })
 
+describe("a frame of elements that came together", () => {
+  const sizes = (progress: Partial<RemoteDevices.Progress>, { chunk, count }: { chunk: number; count: number }) =>
+    Effect.gen(function*() {
+      const { on, peers } = yield* stage
+      const Large = Feed.make("large", { element: Tensor.float32([1024]), capacity: 4096 })
+      const made = yield* Feeder.make(Large)
+      const chunks = Array.from(
+        { length: count / chunk },
+        () => Array.from({ length: chunk }, () => new Float32Array(1024))
+      )
+      const feeder = yield* made.set(Stream.flatMap(Stream.fromIterable(chunks), (chunk) => Stream.fromIterable(chunk)))
+      yield* on(feeder.addRemoteDevice(device))
+      yield* Effect.forkChild(feeder.run)
+      yield* settled
+      yield* peers[0]!.say(welcome({ creditTo: 4096, creditBytesTo: 64e6, ...progress }))
+      for (let i = 0; i < 20; i++) yield* settled
+      return peers[0]!.frames.flatMap((frame) => frame._tag === "Batch" ? [frame.chunk.length] : [])
+    })
+
+  it.effect("ends where they do, when more may follow", () =>
+    Effect.gen(function*() {
+      const frames = yield* sizes({}, { chunk: 48, count: 1440 })
+      assert.strictEqual(frames.reduce((sum, size) => sum + size, 0), 1440)
+      assert.deepStrictEqual(frames.filter((size) => size % 48 !== 0), [], frames.join())
+      // As many as fit into 1 MB.
+      assert.isAtLeast(Math.max(...frames), 192)
+    }))
+
+  it.effect("holds back nothing that may be sent, nor more than half", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* sizes({ creditTo: 250 }, { chunk: 48, count: 960 })).reduce((a, b) => a + b, 0), 250)
+      // Three hundred do not fit into one.
+      const frames = yield* sizes({}, { chunk: 300, count: 900 })
+      assert.strictEqual(frames.reduce((sum, size) => sum + size, 0), 900)
+      assert.isAtMost(frames.length, 8, frames.join())
+    }))
+})
+
 describe("several of one feeder", () => {
   const other = "/job:consumer/replica:1"
 

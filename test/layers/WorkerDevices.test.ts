@@ -185,6 +185,15 @@ for (const kind of ["thread", "process"] as const) {
         assert.include(last?.message, "ran out of memory; give it more `memoryLimit`")
       }))
 
+    it.live("collects its new objects as often as it is told", () =>
+      Effect.gen(function*() {
+        const log = yield* makeLog
+        yield* Feeder.run(Numbers, { source: [1], devices }).pipe(
+          Effect.provide(layer(kind, log.file, { youngMemoryLimit: 6 }))
+        )
+        assert.deepStrictEqual(log.handed().map(({ young }) => young), [6])
+      }))
+
     it.live("one that blocks its event loop is replaced", () =>
       Effect.gen(function*() {
         const { again, fatal, last } = yield* crash(fault.block, { unresponsiveAfter: "1500 millis" })
@@ -345,6 +354,10 @@ describe("WorkerDevices", () => {
       assert.include(yield* messageOf({ worker: new URL("data:text/javascript,1") }), "it is no file, but data:")
       assert.include(yield* messageOf({ count: 0 }), "`count` must be a positive integer, and is 0")
       assert.include(yield* messageOf({ memoryLimit: 0 }), "`memoryLimit` must be a positive number, and is 0")
+      assert.include(
+        yield* messageOf({ youngMemoryLimit: -1 }),
+        "`youngMemoryLimit` must be a positive number, and is -1"
+      )
     }))
 
   it.live("a device that is none of the workers is refused", () =>
