@@ -22,6 +22,9 @@ const addresses = {
   unix: async () => `unix://${path.join(os.tmpdir(), `effect-feeder-bench-${process.pid}-${randomUUID()}.sock`)}`
 }
 
+/** That they are for this machine only, and that nobody answers yet, goes without saying. */
+const silent = Logger.layer([])
+
 /** Hosts the feed at as many addresses as there are devices, in one process. */
 const consumeAt =
   (scheme: keyof typeof addresses): Way["consume"] => async ({ batch, devices, n, payload, window }, ready, done) => {
@@ -47,8 +50,7 @@ const consumeAt =
     })
     await Effect.runPromise(
       Effect.all(Array.from({ length: devices }, () => host), { concurrency: "unbounded", discard: true }).pipe(
-        // That they are for this machine only goes without saying.
-        Effect.provide(Logger.layer([]))
+        Effect.provide(silent)
       )
     )
     if (elements !== n) done({ elements, digest })
@@ -68,15 +70,15 @@ const consumeFrom: Way["consume"] = async ({ batch, n, payload, window }, ready,
         digest += payload.digestBatch(values)
         if (elements === n) done({ elements, digest })
       })).pipe(
-        Effect.provide([
+        Effect.provide(Layer.provide(
           SocketDevices.layerDial({
             feeds: [feed],
             url,
             device: "/job:consumer/replica:0",
             reconnect: Schedule.spaced("10 millis")
           }),
-          Logger.layer([])
-        ])
+          silent
+        ))
       )
   )
 }
@@ -148,7 +150,7 @@ async (run, address) => {
 const dialled = (setSource: SetSource): Way => ({
   consume: consumeFrom,
   connect: connectTo(
-    (url) => Layer.provide(SocketDevices.layerListen({ url }), Logger.layer([])),
+    (url) => Layer.provide(SocketDevices.layerListen({ url }), silent),
     setSource
   )
 })
