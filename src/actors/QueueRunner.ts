@@ -80,7 +80,7 @@ export interface QueueRunner<out E> {
 export const make = <Given, A, E, R>(options: {
   readonly name: string
   readonly source: Source<Given, E, R>
-  /** Elements pulled at once from an Iterable. */
+  /** Elements pulled at once from an Iterable, if they are not more than fit well into the caches of a processor: 1024. */
   readonly pullSize: number
   /** The elements in what the source gives, checked. */
   readonly read: (given: Given) => Result.Result<ReadonlyArray<A>, ElementInvalid | PositionInvalid>
@@ -220,6 +220,8 @@ export const make = <Given, A, E, R>(options: {
 /** What a source gives, until it fails with `Cause.Done`. */
 type Chunks<A, E, R> = Effect.Effect<ReadonlyArray<A>, E | Cause.UnknownError | Cause.Done<unknown>, R>
 
+const mostPulled = 1024
+
 const toPull = <A, E, R>(
   source: Source<A, E, R>,
   pullSize: number
@@ -233,6 +235,7 @@ const toPull = <A, E, R>(
   }
   return Effect.gen(function*() {
     const iterator = source[Symbol.iterator]()
+    const size = Math.min(pullSize, mostPulled)
     let end: Effect.Effect<never, Cause.Done> | undefined
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -243,7 +246,7 @@ const toPull = <A, E, R>(
       const elements: Array<A> = []
       // What it gave before it threw is fed first.
       try {
-        while (end === undefined && elements.length < pullSize) {
+        while (end === undefined && elements.length < size) {
           const next = iterator.next()
           if (next.done === true) end = Cause.done()
           else elements.push(next.value)
