@@ -35,7 +35,7 @@ const jetStream = (payload: Name, at: At): Group => {
     },
     rows: [{ row: `jetstream-${payload}`, ours: ["ours"], peer: ["bare"], goal: 0.9 }],
     // Ending a feed over a broker takes some tens of milliseconds, whatever was fed.
-    options: { millis: 800 }
+    options: { millis: 600 }
   })
 }
 

@@ -7,7 +7,7 @@ import type { WayName } from "../ways.ts"
 const pings = 2000
 
 /** So many before those that are measured: it takes them for V8 to have compiled, for good, what a push runs through. */
-const warmUp = 30_000
+const warmUp = 25_000
 
 const goals = { "latency-p50": 1.2, "latency-p99": 2 } as const
 

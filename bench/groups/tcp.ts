@@ -76,7 +76,7 @@ const small = (): Group => {
       { row: "tcp-small-one-zeromq", ours: ["iterable"], peer: ["zeromq-element"], goal: 30 },
       { row: "tcp-small-effect-zeromq", ours: ["effect"], peer: ["zeromq-element"], goal: null }
     ],
-    options: { millis: 600 }
+    options: { millis: 400 }
   })
 }
 
@@ -108,7 +108,7 @@ const tensor = (): Group => {
       { row: "tcp-tensor-bytes", ours: fastest, peer: ["bytes"], goal: 0.75 },
       { row: "tcp-tensor-net", ours: fastest, peer: ["columns"], goal: null }
     ],
-    options: { millis: 400 }
+    options: { millis: 300 }
   })
 }
 
