@@ -346,8 +346,9 @@ export const make = <A>(options: {
     // What was taken within the window is not put back because that became smaller.
     const { bytes, elements, largest } = FeedSession.credit(state, Infinity)
     let count = Math.min(gatheredCount, elements)
-    // Where more may follow at once: batches of the size of what came together then lie in one frame each.
-    if (count < granted()) count = Items.wholeTo(gathered, count)
+    // Where more may follow at once: batches of the size of what came together then lie in one frame each. Not where another
+    // device might be sent what is behind before this takes the rest again, which then would be out of order, and marked.
+    if (!owner.isShared() && count < granted()) count = Items.wholeTo(gathered, count)
     // Only one element alone may go beyond the bytes that were granted.
     const most = Math.min(Math.max(0, bytes), frameBytes)
     while (count > 0) {

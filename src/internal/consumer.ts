@@ -76,9 +76,14 @@ class BatchOf<A> implements BatchDelivery {
   }
 }
 
-/** How long a loop may keep the thread to itself, and how long a take lasts that has waited, in nanoseconds. */
+/** How long a loop may keep the thread to itself, in nanoseconds. */
 const breath = 1_000_000n
+
+/** A take that lasts so long has waited, most likely, and so left the thread to others. */
 const wait = breath / 4n
+
+/** It may have computed, though: it is left to them this often in any case. */
+const patience = 50n * breath
 
 const dropped: Result = { _tag: "Reject", cause: "the last batch was short, and remainders are dropped" }
 
@@ -119,11 +124,12 @@ const runLoop = <A, B, E, R>(
     })
   const worker = (take: Take<A>, process: Process<A, E, R>): Effect.Effect<void, E | FeedsItself, R> =>
     Effect.clockWith((clock) => {
-      let since = clock.monotonicTimeNanosUnsafe() // when the loop was given the thread
-      let asked = since
+      let yielded = clock.monotonicTimeNanosUnsafe()
+      let since = yielded // when the loop was given the thread
+      let asked = yielded
       const onTaken = () => {
         const now = clock.monotonicTimeNanosUnsafe()
-        if (now - asked > wait) since = now
+        if (now - asked > wait && now - yielded < patience) since = now
       }
       // Reports, and with them the lease, are sent between turns: a consumer that computes must let them.
       const breathe = Effect.suspend(() => {
@@ -132,7 +138,7 @@ const runLoop = <A, B, E, R>(
         return Effect.andThen(
           Effect.yieldNow,
           Effect.sync(() => {
-            since = asked = clock.monotonicTimeNanosUnsafe()
+            yielded = since = asked = clock.monotonicTimeNanosUnsafe()
           })
         )
       })

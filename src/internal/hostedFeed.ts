@@ -311,7 +311,10 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
             }
           }
           // Also by a Bye, before its link is lost: a session that is thought long lost is forgotten.
-          if (wasLinked && session.state.link === undefined) session.lostAt = shared.now()
+          if (wasLinked && session.state.link === undefined) {
+            session.lostAt = shared.now()
+            session.admitting = undefined
+          }
           if (input._tag === "Lost") wakeAll()
           // Of those that are not waited for, nobody counts how many have ended.
           if (shared.feeders !== "forever" && HostSession.hasEnded(session.state)) ended.add(key)

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Schema, Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, Schema, Scope, Stream } from "effect"
 import { DeviceSpec, Feed, Feeder, MemoryDevices, RemoteDevices } from "effect-feeder"
 import { greeting, Numbers, range, replica, settled } from "../network.ts"
 
@@ -48,6 +48,27 @@ describe("hosts", () => {
       yield* settled
       for (const index of [0, 1]) yield* Feeder.run(Numbers, { source: [1, 2], devices: [replica(index)] })
       assert.deepStrictEqual(seen, ["named", "named", "any", "any"])
+    }).pipe(onNetwork))
+
+  it.live("of several that are fed side by side none is given a mark without a failure, whatever their frames are cut at", () =>
+    Effect.gen(function*() {
+      const Many = Feed.make("many", { element: Schema.Int, capacity: 256, acknowledge: "processed" })
+      const names = [0, 1, 2].map(replica)
+      const marked: Array<number> = []
+      const consume = (device: string) =>
+        Many.forEachBatch(48, (_, { deliveries }) =>
+          Effect.andThen(
+            Effect.sync(() => {
+              for (const { ordinal, redelivered } of deliveries) if (redelivered) marked.push(ordinal)
+            }),
+            Effect.yieldNow
+          )).pipe(Effect.provide(MemoryDevices.layerHost({ feeds: [Many], device })), Effect.forkChild)
+      for (const name of names) yield* consume(name)
+      // Chunks of a length at which no share of a device ends.
+      const source = Stream.rechunk(Stream.range(1, 20_000), 100)
+      const ledger = yield* Feeder.run(Many, { source, devices: names })
+      assert.deepInclude(ledger, { generated: 20_000, delivered: 20_000, redelivered: 0 })
+      assert.deepStrictEqual(marked, [])
     }).pipe(onNetwork))
 
   it.effect("several feeds on one host do not mix", () =>
