@@ -365,6 +365,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "no delay before a link is opened again",
     law: 7,
+    from: 50,
     within: 500,
     edits: [["src/internal/restarts.ts", "opensAt = now + Duration.toMillis(exit.value[1])", "opensAt = now"]]
   },
