@@ -136,7 +136,13 @@ export const once = (bench: Bench, kind: Kind): Trial =>
     })
     const [ledger] = yield* Effect.all([feeder.run, bench.host(device, consume)], unbounded)
     checkSame("what came over links that broke", seen.values, range(360))
-    Ledgers.assertCounts(ledger, { generated: 360, delivered: 360, redelivered: 0, lost: 0 })
+    Ledgers.assertCounts(ledger, { generated: 360, redelivered: 0, lost: 0 })
+    // The last of a feed that ends with acceptance may be handed out when it has ended, as after a link that broke just then.
+    const held = kind.acknowledge === "processed" ? 0 : ledger.held
+    check(
+      ledger.delivered + held === 360,
+      () => `${ledger.delivered} delivered + ${held} held are not the 360 elements`
+    )
     check((yield* faults.attempts(device)) > 5 && sums > 5, () => "the links did not break")
   })
 
