@@ -327,13 +327,12 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
           if (isAsked || HostSession.isReportDue(session.state, room, now)) session.apply({ _tag: "Report", room, now })
         },
         refill: () => {
-          let accepted: number | undefined
-          const mayGoOn = () =>
-            accepted === undefined || (accepted < session.state.accepted && queue.missingUnsafe() > 0)
-          // What a take collects leaves room for more.
-          while (session.state.transit.length > 0 && mayGoOn()) {
-            accepted = session.state.accepted
+          let isShort = true
+          // What a take collects leaves room for more, while it still misses some.
+          while (session.state.transit.length > 0 && isShort) {
+            const { accepted } = session.state
             session.apply({ _tag: "Room", room: roomOf(session) })
+            isShort = session.state.accepted > accepted && queue.missingUnsafe() > 0
           }
         }
       }
