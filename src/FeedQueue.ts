@@ -110,8 +110,11 @@ export interface FeedQueue<in out A> {
   /**
    * `takeAvailable`, and in the same step what the first offer in line has for the room that this leaves, but for its last
    * element: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit` is told in
-   * the middle of that step, so that the same is forbidden to it as to `onTake`. `most` is asked in that step how many
-   * elements are wanted then, and gives 1 at least: there may be fewer, or more, than when it came into line.
+   * the middle of that step, so that the same is forbidden to it as to `onTake`.
+   *
+   * `most` is asked in that step how many elements are wanted then, which may be fewer, or more, than when it came into line;
+   * less than 1 counts as 1. While an offer that found no room lets takes go on, it leaves alone what is less than that, and
+   * less than half of the capacity: the offer may add to it first.
    */
   takeThrough(most: () => number, onTake: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
 
@@ -162,7 +165,10 @@ export interface FeedQueue<in out A> {
   sizeUnsafe(): number
   /** Everything the queue answers for: `size` and what a waiting take collects. */
   heldUnsafe(): number
-  /** How many elements a take of several that waits still misses: while it does, it collects all that is stored. Else 0. */
+  /**
+   * How many elements a take of several that waits, or is about to (see `onShort`), still misses: while it does, it collects
+   * all that is stored. Else 0.
+   */
   missingUnsafe(): number
 }
 
