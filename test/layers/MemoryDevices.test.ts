@@ -50,7 +50,7 @@ describe("hosts", () => {
       assert.deepStrictEqual(seen, ["named", "named", "any", "any"])
     }).pipe(onNetwork))
 
-  it.live("of several that are fed side by side none is given a mark without a failure, whatever their frames are cut at", () =>
+  it.effect("of several that are fed side by side none is given a mark without a failure, whatever their frames are cut at", () =>
     Effect.gen(function*() {
       const Many = Feed.make("many", { element: Schema.Int, capacity: 256, acknowledge: "processed" })
       const names = [0, 1, 2].map(replica)
