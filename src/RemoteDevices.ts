@@ -181,6 +181,9 @@ export type Run = typeof Run.Type
  * the number of the last report received: it renews the lease. `ids` has the stable id of each element, if the feed
  * takes them from the feeder.
  *
+ * A link that brought the batch may have given it `release`, which is called at most once, when no element of it is used any
+ * more: the memory that they lie in is the link's again. It is not called for a batch that somebody may keep.
+ *
  * @category protocol
  * @since 0.1.0
  */
@@ -192,6 +195,7 @@ export interface Batch {
   readonly runs: ReadonlyArray<Run>
   readonly chunk: Chunk
   readonly ids?: ReadonlyArray<string> | undefined
+  readonly release?: (() => void) | undefined
 }
 
 /**

@@ -25,6 +25,9 @@ const addresses = {
 /** That they are for this machine only, and that nobody answers yet, goes without saying. */
 const silent = Logger.layer([])
 
+/** No consumer keeps what it has summed up. */
+const transient = { transient: true }
+
 /** Hosts the feed at as many addresses as there are devices, in one process. */
 const consumeAt =
   (scheme: keyof typeof addresses): Way["consume"] => async ({ batch, devices, n, payload, window }, ready, done) => {
@@ -43,7 +46,7 @@ const consumeAt =
             elements += size
             digest += payload.digestBatch(values)
             if (elements === n) done({ elements, digest })
-          }))),
+          }), transient)),
         Effect.provide(SocketDevices.layerHost({ feeds: [feed], url }))
       )
       yield* consumed
@@ -69,7 +72,7 @@ const consumeFrom: Way["consume"] = async ({ batch, n, payload, window }, ready,
         elements += size
         digest += payload.digestBatch(values)
         if (elements === n) done({ elements, digest })
-      })).pipe(
+      }), transient).pipe(
         Effect.provide(Layer.provide(
           SocketDevices.layerDial({
             feeds: [feed],

@@ -45,6 +45,7 @@ interface Loop<A, B> {
   readonly remainder: Remainder
   readonly present: (handed: ReadonlyArray<Handed<A>>) => B
   readonly processWithin: Duration.Duration | undefined
+  readonly transient: boolean
 }
 
 /** Whether what was taken is a last batch that is not full, and such are not wanted. */
@@ -110,6 +111,13 @@ const runLoop = <A, B, E, R>(
       }
     )
   const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, givenBack(whyInterrupted))
+  /** What is given back may still be used by an effect that cannot be interrupted. */
+  const released = (handed: ReadonlyArray<Handed<A>>, results: Results) =>
+    loop.transient && (typeof results === "function" || results._tag === "Done")
+      ? Effect.sync(() => {
+        for (const one of handed) one.release()
+      })
+      : Effect.void
   const turn = (take: Take<A>, process: Process<A, E, R>, onTaken: () => void) =>
     Effect.uninterruptibleMask((restore) => {
       const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
@@ -118,7 +126,7 @@ const runLoop = <A, B, E, R>(
         if (isDropped(loop, handed)) return settle(handed, dropped)
         return Effect.flatMap(Effect.exit(process(handed, restore)), (exit) =>
           Exit.isSuccess(exit)
-            ? settle(handed, exit.value)
+            ? Effect.andThen(settle(handed, exit.value), released(handed, exit.value))
             : Effect.andThen(settle(handed, givenBack(why(exit.cause))), Effect.failCause(exit.cause)))
       })
     })
@@ -294,7 +302,7 @@ const loopOf = <A, B>(
   present: (handed: ReadonlyArray<Handed<A>>) => B,
   options: LoopOptions & BatchOptions = {}
 ): Loop<A, B> => {
-  const { concurrency = 1, remainder = "emit", within } = options
+  const { concurrency = 1, remainder = "emit", transient = false, within } = options
   if (!Number.isSafeInteger(n) || n < 1) throw new RangeError(`a batch has a positive number of elements, got ${n}`)
   if (!Number.isSafeInteger(concurrency) || concurrency < 1) {
     throw new RangeError(`concurrency must be a positive integer, got ${concurrency}`)
@@ -305,5 +313,5 @@ const loopOf = <A, B>(
   if (processWithin !== undefined && !Duration.isGreaterThan(processWithin, Duration.zero)) {
     throw new RangeError(`processWithin must be a positive duration, got ${Duration.format(processWithin)}`)
   }
-  return { take: { n, within }, concurrency, remainder, present, processWithin }
+  return { take: { n, within }, concurrency, remainder, present, processWithin, transient }
 }

@@ -2,6 +2,7 @@
  * Cuts the bytes of a link into frames, and copies of them as little as may be.
  */
 import * as Result from "effect/Result"
+import type { FrameMemory } from "./frameMemory.ts"
 import { MalformedFrame } from "./malformedFrame.ts"
 
 /** A frame begins with the length of its body as u32, its kind as u8, and three zero bytes. */
@@ -11,6 +12,8 @@ export const headerBytes = 8
 export interface RawFrame {
   readonly kind: number
   readonly body: Uint8Array<ArrayBuffer>
+  /** Gives back the memory of the body, where that can be used again. */
+  readonly release?: (() => void) | undefined
 }
 
 /** How long frames may be. It is looked at for each frame, so that it may change from one to the next. */
@@ -41,11 +44,11 @@ const claimTimes = 32
 /**
  * Makes a cutter. What is allocated for a body grows with what has arrived of it, or is as much as the body before, so
  * that announcing much claims nothing.
- * `allocate` may give bytes that are not zero.
+ * `memory` is what bodies are put together in, and may be given back to; by default it is new, and kept.
  */
 export const make = (
   limits: Limits,
-  allocate: (length: number) => Uint8Array<ArrayBuffer> = (length) => new Uint8Array(length)
+  memory?: FrameMemory
 ): Cutter => {
   const frames: Array<RawFrame> = []
   const head = new Uint8Array(headerBytes)
@@ -57,6 +60,8 @@ export const make = (
   let bodyLength = 0
   /** How long the body before was: the peer that has sent it may well send another. */
   let lastLength = 0
+
+  const allocate = memory?.allocate ?? ((length: number) => new Uint8Array(length))
 
   const issue = (): MalformedFrame | undefined => {
     if (kind > 3 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
@@ -77,8 +82,13 @@ export const make = (
     return larger
   }
 
-  const finish = (whole: Uint8Array<ArrayBuffer>): void => {
-    frames.push({ kind, body: whole })
+  /** `isOwn`: it was allocated. */
+  const finish = (whole: Uint8Array<ArrayBuffer>, isOwn: boolean): void => {
+    frames.push(
+      isOwn && memory !== undefined
+        ? { kind, body: whole, release: () => memory.giveBack(whole) }
+        : { kind, body: whole }
+    )
     lastLength = length
     headLength = 0
     body = undefined
@@ -99,7 +109,7 @@ export const make = (
         const malformed = issue()
         if (malformed !== undefined) return malformed
         if (length === 0) {
-          finish(new Uint8Array(0))
+          finish(new Uint8Array(0), false)
           continue
         }
       }
@@ -109,11 +119,11 @@ export const make = (
           const { buffer, byteOffset } = bytes
           const isAligned = kind === 0 || kind === 3 || (byteOffset + at) % 8 === 0
           if (isKept && isAligned && buffer instanceof ArrayBuffer) {
-            finish(new Uint8Array(buffer, byteOffset + at, length))
+            finish(new Uint8Array(buffer, byteOffset + at, length), false)
           } else {
             const own = allocate(length)
             own.set(bytes.subarray(at, at + length))
-            finish(own)
+            finish(own, true)
           }
           at += length
           continue
@@ -125,7 +135,7 @@ export const make = (
       body.set(bytes.subarray(at, at + part), bodyLength)
       bodyLength += part
       at += part
-      if (bodyLength === length) finish(body)
+      if (bodyLength === length) finish(body, true)
     }
     return undefined
   }
@@ -140,7 +150,7 @@ export const make = (
     },
     filled: (count) => {
       bodyLength += count
-      if (body !== undefined && bodyLength === length) finish(body)
+      if (body !== undefined && bodyLength === length) finish(body, true)
     }
   }
 }

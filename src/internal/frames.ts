@@ -172,7 +172,7 @@ const decodeRuns = (
 }
 
 const decodeBatch = (
-  { body, kind }: RawFrame,
+  { body, kind, release }: RawFrame,
   feed: FeedInfo,
   limits: { readonly elements: number; readonly stringBytes?: number | undefined }
 ): Result.Result<Batch, MalformedFrame> => {
@@ -209,5 +209,9 @@ const decodeBatch = (
     return malformed("columns", `the runs count ${elements} elements, the columns ${chunk.length}`)
   }
   const frame: Batch = { _tag: "Batch", first, heard, elementBytes, runs, chunk }
-  return Result.succeed(ids === undefined ? frame : { ...frame, ids })
+  return Result.succeed(
+    ids === undefined && release === undefined
+      ? frame
+      : { ...frame, ...(ids === undefined ? {} : { ids }), ...(release === undefined ? {} : { release }) }
+  )
 }

@@ -73,12 +73,17 @@ export type Remainder = "emit" | "drop" | "pad"
  * interrupted, and then what it still does is no longer waited for. Only an effect that keeps the thread to itself is
  * not caught. By default there is no limit.
  *
+ * `transient`: nothing of an element, or batch, is used when its effect has ended, so that the memory it lies in can be used
+ * for others at once. That saves a consumer of large elements most of its garbage. A view that was kept has no bytes then:
+ * `slice()` what is kept. By default elements stay as long as they are referred to.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface LoopOptions {
   readonly concurrency?: number | undefined
   readonly processWithin?: Duration.Input | undefined
+  readonly transient?: boolean | undefined
 }
 
 /**

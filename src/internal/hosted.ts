@@ -60,6 +60,8 @@ export interface Handed<out A> {
   readonly deliveryOf: (nth: number) => Delivery
   /** Those between two such numbers. */
   readonly slice: (from: number, to: number) => Handed<A>
+  /** Nobody uses them any more, and nobody calls this again: the memory that they lie in may be used for others. */
+  readonly release: () => void
 }
 
 /**

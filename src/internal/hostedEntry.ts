@@ -12,12 +12,34 @@ export interface Session {
   state: HostSession.State
   lostAt: number
   /** The batch of which elements were admitted last, and more are to be. */
-  admitting: { readonly batch: Batch; readonly parcels: ReadonlyArray<Parcel> } | undefined
+  admitting:
+    | { readonly batch: Batch; readonly lent: Lent | undefined; readonly parcels: ReadonlyArray<Parcel> }
+    | undefined
   readonly apply: (input: HostSession.Input) => void
   /** Admits of what is on its way what there is room for. */
   readonly refill: () => void
   /** Does that, and reports if it is due or asked for. */
   readonly report: (isAsked: boolean) => void
+}
+
+/** The memory of a batch, until each of the elements that were admitted of it is released. */
+export class Lent {
+  /** How many are in use, and one more as long as others may be admitted. */
+  private used = 1
+  private readonly release: () => void
+
+  constructor(release: () => void) {
+    this.release = release
+  }
+
+  add(count: number): void {
+    this.used += count
+  }
+
+  remove(count: number): void {
+    this.used -= count
+    if (this.used === 0) this.release()
+  }
 }
 
 /**
@@ -27,6 +49,8 @@ export interface Session {
 export interface Parcel {
   readonly session: Session
   readonly chunk: Chunk
+  /** What the chunk lies in, if that can be used again. */
+  readonly lent: Lent | undefined
   readonly from: number
   readonly to: number
   readonly place: HostSession.Place
@@ -92,6 +116,10 @@ export class Entry implements Handed<unknown> {
     some.markedFrom = this.markedFrom
     some.isCut = this.isCut && to === this.count
     return some
+  }
+
+  release(): void {
+    this.parcel.lent?.remove(this.count)
   }
 
   /** Those beyond a sequence may have been handed out before. */

@@ -14,7 +14,7 @@ import { differences } from "./fingerprint.ts"
 import type { Handed, Hosted, Results, Take } from "./hosted.ts"
 import { CurrentFeeder, FeedsItself } from "./hosted.ts"
 import type { Parcel, Session } from "./hostedEntry.ts"
-import { entriesOf, Entry, spans, together } from "./hostedEntry.ts"
+import { entriesOf, Entry, Lent, spans, together } from "./hostedEntry.ts"
 import * as Items from "./items.ts"
 import type { LinkWriter } from "./linkWriter.ts"
 
@@ -223,7 +223,11 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     }
 
     /** The parcels of a batch: what it has of one run, with the place of its first element. */
-    const parcelsOf = (session: Session, { batch, first, from }: Admit): ReadonlyArray<Parcel> => {
+    const parcelsOf = (
+      session: Session,
+      { batch, first, from }: Admit,
+      lent: Lent | undefined
+    ): ReadonlyArray<Parcel> => {
       const { chunk, ids, runs } = batch
       const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(chunk.elements[index])
       let end = 0
@@ -233,6 +237,7 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
         return {
           session,
           chunk,
+          lent,
           from: start,
           to: end,
           place: { ...first, sequence: first.sequence + start - from },
@@ -247,16 +252,24 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     const admit = (session: Session, output: Admit): boolean => {
       const { batch, first, from, to } = output
       // Of a batch that is admitted bit by bit the bits are of the same parcels, and so are settled together.
-      if (session.admitting?.batch !== batch) session.admitting = { batch, parcels: parcelsOf(session, output) }
+      if (session.admitting?.batch !== batch) {
+        const lent = batch.release === undefined ? undefined : new Lent(batch.release)
+        session.admitting = { batch, lent, parcels: parcelsOf(session, output, lent) }
+      }
+      const { lent, parcels } = session.admitting
       const entries: Array<Entry> = []
-      for (const parcel of session.admitting.parcels) {
+      for (const parcel of parcels) {
         const some = entriesOf(parcel, from, to, (index, issue) => {
           const refused = { ...parcel.place, sequence: parcel.place.sequence + index - parcel.from }
           session.state = HostSession.refuseInvalid(session.state, refused, brief(issue))
         })
         for (const entry of some) entries.push(entry)
       }
-      if (to === batch.chunk.length) session.admitting = undefined
+      lent?.add(Items.size(entries))
+      if (to === batch.chunk.length) {
+        session.admitting = undefined
+        lent?.remove(1)
+      }
       if (!queue.admitUnsafe(entries)) return false
       waitingBytes += Items.size(entries) * first.bytes
       return true

@@ -10,6 +10,7 @@ import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Limits, RawFrame } from "./frameCutter.ts"
 import * as FrameCutter from "./frameCutter.ts"
+import * as FrameMemory from "./frameMemory.ts"
 import type { MalformedFrame } from "./malformedFrame.ts"
 import type { FrameWire, Open, Segments } from "./socketWire.ts"
 
@@ -34,9 +35,11 @@ interface Inbox {
   readonly receive: (resume: () => void) => Effect.Effect<RawFrame, unknown>
 }
 
+/** Of all sockets. What is allocated is written to before it is seen. */
+const memory = FrameMemory.make((length) => Buffer.allocUnsafeSlow(length).buffer)
+
 const makeInbox = (limits: Limits): Inbox => {
-  // What is allocated is written to before it is seen.
-  const cutter = FrameCutter.make(limits, (length) => Buffer.allocUnsafeSlow(length))
+  const cutter = FrameCutter.make(limits, memory)
   const ready: Array<RawFrame> = []
   let unread = 0
   let isPaused = false

@@ -30,6 +30,7 @@ const parcelOf = (facts: Partial<Parcel>, invalid: ReadonlyArray<number> = []): 
       length,
       invalid: new Map(invalid.map((index) => [index, `no ${index}`]))
     },
+    lent: undefined,
     from: 0,
     to: length,
     place: { incarnation: 1, session: 1, epoch: 0, sequence: 1, bytes: 8 },
