@@ -107,16 +107,8 @@ export interface FeedQueue<in out A> {
   takeWithin(n: number, duration: Duration.Input, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
   /** Takes what there is now, at most n, waiting only while there is nothing. */
   takeAvailable(n: number, onTake?: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
-  /**
-   * `takeAvailable`, and in the same step what the first offer in line has for the room that this leaves, but for its last
-   * element: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit` is told in
-   * the middle of that step, so that the same is forbidden to it as to `onTake`.
-   *
-   * `most` is asked in that step how many elements are wanted then, which may be fewer, or more, than when it came into line;
-   * less than 1 counts as 1. While an offer that found no room lets takes go on, it leaves alone what is less than that, and
-   * less than half of the capacity: the offer may add to it first.
-   */
-  takeThrough(most: () => number, onTake: OnTake<A>): Effect.Effect<ReadonlyArray<A>, QueueEnded>
+  /** Takes without a fiber, again and again. */
+  taker(options: TakerOptions<A>): Taker
 
   /**
    * Closes the queue behind the offers that wait: they are admitted first, later ones fail with `QueueClosed`. With
@@ -180,6 +172,43 @@ export interface FeedQueue<in out A> {
  * @since 0.1.0
  */
 export type OnTake<A> = (elements: ReadonlyArray<A>) => void
+
+/**
+ * Who takes without a fiber: see `FeedQueue.taker`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TakerOptions<A> {
+  /**
+   * How many elements are wanted, asked in the step that takes; less than 1 counts as 1. While an offer that found no room
+   * lets takes go on, its turn does not come for less than that, and less than half of the capacity: the offer may add to it
+   * first.
+   */
+  most(): number
+  /** See `OnTake`. */
+  onTake(elements: ReadonlyArray<A>): void
+  /** It is its turn: it has to take, or to leave the line. Comes outside of any step. Must not throw. */
+  onTurn(): void
+}
+
+/**
+ * Takes without a fiber what there is, and in the same step what the first offer in line has for the room that this leaves,
+ * but for its last element: fewer steps where a queue is smaller than what is offered and taken at once. An offer's `onAdmit`
+ * is told in the middle of that step, so that the same is forbidden to it as to `onTake`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Taker {
+  /**
+   * Takes what there is, if nobody stands in line before it, and gives whether it did. If there is nothing it comes into line,
+   * unless the queue is closed. Resumes fibers that offer, so it must not be called in a step.
+   */
+  readonly takeUnsafe: () => boolean
+  /** Leaves the line, and has taken nothing there. */
+  readonly leaveUnsafe: () => void
+}
 
 /**
  * What a queue is made with.
@@ -277,7 +306,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   let isAbandoned = false // closed at once
   let isFlushing = false
 
-  const { admitPart, attempt, changed, enter, offers, takers } = WaitingLines.make({
+  const { admitPart, attempt, attemptUnsafe, changed, enter, leaveUnsafe, offers, takers } = WaitingLines.make({
     dispatcher: store.dispatcher,
     onNeed(need) {
       store.capacity = capacity + need - 1
@@ -287,7 +316,6 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   })
 
   const one = () => 1
-  const always = () => true
 
   // --- offers ----------------------------------------------------------------
 
@@ -438,13 +466,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     throw isClosed ? new QueueEnded({ queue: name, requested: most, left: held() }) : Wait
   }
 
-  const taking = <X>(
-    need: number,
-    least: () => number,
-    attempt: () => X,
-    isWorth = always
-  ): Effect.Effect<X, QueueEnded> => {
-    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || held() >= least(), isWorth, attempt }
+  const taking = <X>(need: number, least: () => number, attempt: () => X): Effect.Effect<X, QueueEnded> => {
+    const turn = { need, refusal: QueueEnded, isDue: () => isClosed || held() >= least(), attempt }
     return enter(takers, attempt, () => turn)
   }
 
@@ -459,13 +482,22 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
 
   const takeMany = (n: number, onTake?: OnTake<A>) => taking(n, () => n, () => extract(n, n, onTake))
   const takeAvailable = (n: number, onTake?: OnTake<A>) => taking(1, one, () => extract(1, n, onTake))
-  const takeThrough = (most: () => number, onTake: OnTake<A>) =>
-    taking(
-      1,
-      one,
-      () => extract(1, Math.max(1, most()), onTake, nextThrough),
-      () => held() >= Math.min(most(), capacity / 2)
-    )
+  const isAnyOrClosed = () => isClosed || held() > 0
+
+  const taker = (options: TakerOptions<A>): Taker => {
+    const onTake: OnTake<A> = (elements) => options.onTake(elements)
+    const place = WaitingLines.standing({
+      need: 1,
+      refusal: QueueEnded,
+      isDue: isAnyOrClosed,
+      isWorth: () => held() >= Math.min(options.most(), capacity / 2),
+      attempt: () => extract(1, Math.max(1, options.most()), onTake, nextThrough)
+    }, () => options.onTurn())
+    return {
+      takeUnsafe: () => attemptUnsafe(takers, place),
+      leaveUnsafe: () => leaveUnsafe(takers, place)
+    }
+  }
   const takeUpTo = (n: number, onTake?: OnTake<A>) =>
     taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n, onTake))
 
@@ -537,7 +569,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     takeUpTo: (n, onTake) => counted("takeUpTo", n, () => takeUpTo(n, onTake)),
     takeWithin: (n, duration, onTake) => counted("takeWithin", n, () => takeWithin(n, duration, onTake)),
     takeAvailable: (n, onTake) => counted("takeAvailable", n, () => takeAvailable(n, onTake)),
-    takeThrough,
+    taker,
     close: (options) => options?.cancelPending === true ? Effect.sync(closeNowUnsafe) : closeInTurn,
     isClosed: Effect.sync(() => isClosed),
     size: Effect.sync(sizeUnsafe),

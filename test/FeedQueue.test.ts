@@ -3,6 +3,7 @@ import { Cause, Deferred, Effect, Exit, Fiber, MutableList, Queue, Stream } from
 import * as FeedQueue from "effect-feeder/FeedQueue"
 import * as Scheduler from "effect/Scheduler"
 import { TestClock } from "effect/testing"
+import { takeThrough } from "./fixtures/takeThrough.ts"
 
 const { QueueClosed, QueueEnded } = FeedQueue
 
@@ -440,7 +441,7 @@ describe("FeedQueue", () => {
           sizes.push(queue.sizeUnsafe())
         }))
         const second = yield* start(queue.offerAll([10, 11]))
-        const take = (n: number) => queue.takeThrough(() => n, (elements) => taken.push(...elements))
+        const take = (n: number) => takeThrough(queue, () => n, (elements) => taken.push(...elements))
         assert.deepStrictEqual(yield* take(3), [1, 2, 3])
         assert.deepStrictEqual(yield* take(9), range(4, 8))
         assert.isTrue(isWaiting(second))
@@ -460,7 +461,7 @@ describe("FeedQueue", () => {
         yield* Effect.forEach(
           shares.keys(),
           (taker) =>
-            start(Effect.forever(Effect.map(queue.takeThrough(() => 4, () => {}), (elements) => {
+            start(Effect.forever(Effect.map(takeThrough(queue, () => 4), (elements) => {
               shares[taker] = [...shares[taker]!, ...elements]
               sizes.push(elements.length)
             }))),
@@ -477,11 +478,83 @@ describe("FeedQueue", () => {
       Effect.gen(function*() {
         const queue = yield* FeedQueue.make<number>({ capacity: 8 })
         let wanted = 2
-        const taker = yield* start(queue.takeThrough(() => wanted, () => {}))
+        const taker = yield* start(takeThrough(queue, () => wanted))
         wanted = 5
         yield* queue.offerAll(range(1, 7))
         assert.deepStrictEqual(yield* Fiber.join(taker), range(1, 5))
-        assert.deepStrictEqual(yield* queue.takeThrough(() => 0, () => {}), [6])
+        assert.deepStrictEqual(yield* takeThrough(queue, () => 0), [6])
+      }))
+
+    it.effect("who takes without a fiber stands in line once, behind who came before, and is told when it is its turn", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 8 })
+        const taken: Array<number> = []
+        let turns = 0
+        const taker = queue.taker({
+          most: () => 2,
+          onTake: (elements) => taken.push(...elements),
+          onTurn: () => {
+            turns++
+            taker.takeUnsafe()
+          }
+        })
+        const before = yield* start(queue.takeMany(2))
+        assert.isFalse(taker.takeUnsafe())
+        assert.isFalse(taker.takeUnsafe())
+        const behind = yield* start(queue.take)
+        yield* queue.offerAll(range(1, 6))
+        assert.deepStrictEqual([yield* Fiber.join(before), yield* Fiber.join(behind)], [[1, 2], 5])
+        assert.deepStrictEqual([taken, turns], [[3, 4], 1])
+        assert.isTrue(taker.takeUnsafe())
+        assert.deepStrictEqual([taken, turns], [[3, 4, 6], 1])
+      }))
+
+    it.effect("who takes without a fiber and leaves the line takes nothing, and who is behind goes on", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 8 })
+        const options = { most: () => 9, onTake: () => assert.fail("it has left"), onTurn: () => taker.leaveUnsafe() }
+        const taker = queue.taker(options)
+        for (let i = 0; i < 2; i++) {
+          assert.isFalse(taker.takeUnsafe())
+          const behind = yield* start(queue.take)
+          // The first time when it is its turn, then before.
+          if (i === 1) taker.leaveUnsafe()
+          yield* queue.offer(i)
+          assert.strictEqual(yield* Fiber.join(behind), i)
+        }
+      }))
+
+    it.effect("who takes without a fiber is not in the line of a queue that has ended, and takes what is put back", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 8 })
+        const taken: Array<number> = []
+        const taker = queue.taker({
+          most: () => 9,
+          onTake: (elements) => taken.push(...elements),
+          onTurn: () => assert.isFalse(taker.takeUnsafe())
+        })
+        assert.isFalse(taker.takeUnsafe())
+        yield* queue.close()
+        yield* settle
+        yield* queue.restore([1])
+        yield* settle
+        assert.deepStrictEqual(taken, [])
+        assert.isTrue(taker.takeUnsafe())
+        assert.isFalse(taker.takeUnsafe())
+        assert.deepStrictEqual(taken, [1])
+      }))
+
+    it.effect("who takes without a fiber may leave while a producer gives it way", () =>
+      Effect.gen(function*() {
+        const queue = yield* FeedQueue.make<number>({ capacity: 1 })
+        const taken: Array<number> = []
+        const taker = queue.taker({ most: () => 9, onTake: (elements) => taken.push(...elements), onTurn: () => {} })
+        yield* queue.offer(1)
+        yield* start(Effect.andThen(queue.offer(2), Effect.sync(taker.leaveUnsafe)))
+        yield* queue.restore([])
+        assert.isTrue(taker.takeUnsafe())
+        assert.isFalse(taker.takeUnsafe())
+        assert.deepStrictEqual([...taken, ...queue.removeWhereUnsafe(() => true)], [1, 2])
       }))
 
     it.effect("who is told of an admission may interrupt the take through that it was made for: it has told what it took", () =>
@@ -490,7 +563,7 @@ describe("FeedQueue", () => {
         let taker: Fiber.Fiber<unknown, unknown> | undefined
         const taken: Array<number> = []
         yield* start(queue.offerAll(range(1, 9), () => taker?.interruptUnsafe()))
-        taker = yield* Effect.forkChild(queue.takeThrough(() => 9, (elements) => taken.push(...elements)))
+        taker = yield* Effect.forkChild(takeThrough(queue, () => 9, (elements) => taken.push(...elements)))
         yield* Fiber.await(taker)
         yield* settle
         assert.isAbove(taken.length, 2)

@@ -340,6 +340,7 @@ export const make = <Name extends string, S extends ElementSchema, Ack extends A
       tolerate,
       isTogether,
       gracePeriod,
+      leaseMillis,
       onEnd: resuming.finish
     })
 

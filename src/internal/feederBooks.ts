@@ -26,7 +26,6 @@ import type { DeviceStatus } from "./feederAccount.ts"
 import type { FeedErrorReason } from "./feedError.ts"
 import { FeedError } from "./feedError.ts"
 import * as Items from "./items.ts"
-import type { Restarts } from "./restarts.ts"
 
 /** What stands in the local queue: an element, or a span of several. Its ordinal is -1 until it first leaves. */
 export interface Slot<A> extends Omit<FeedSession.Item<A>, "ordinal" | "attempt" | "since"> {
@@ -49,8 +48,7 @@ export interface Run {
   readonly links: Coordinator.Coordinator<unknown>
   /** The sources that run, and what runs them. */
   readonly runners: Map<QueueRunner<unknown>, Fiber.Fiber<unknown, unknown>>
-  /** What all remote feeds share, if they restart together. */
-  readonly restarts: Restarts | undefined
+  readonly shared: RemoteFeed.Shared
 }
 
 /**
@@ -300,6 +298,7 @@ export const make = <A>(options: {
       queue,
       now,
       changedUnsafe,
+      soonUnsafe: (task) => dispatcher.scheduleTask(task, 0),
       canFeed: () =>
         books.fatal === undefined && !books.isDraining && backOff.waiting() < mostWaiting &&
         box.pending() < mostWaiting,

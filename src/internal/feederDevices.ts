@@ -59,7 +59,7 @@ export const make = <A>(options: {
     const registered = Effect.withFiber<void, RemoteFeed.DeviceFailed>((fiber) => {
       if (remotes.get(device) !== remote) return Effect.void // it was removed meanwhile
       remote.fiber = fiber
-      return Effect.andThen(options.untilKnown(device), remote.feed.run)
+      return Effect.flatMap(options.untilKnown(device), () => remote.feed.run(running.shared))
     })
     const supervised = registered.pipe(
       Effect.catch((failed) => {
@@ -96,7 +96,6 @@ export const make = <A>(options: {
           devices,
           tolerate,
           owner,
-          restarts: () => books.run?.restarts,
           state: removed.get(device)?.state()
         }),
         startedIn: undefined,
@@ -177,7 +176,7 @@ export const make = <A>(options: {
         const interrupted = remote.fiber === undefined
           ? Effect.void
           : Effect.timeoutOption(Fiber.interrupt(remote.fiber), gracePeriod)
-        yield* Effect.ensuring(restore(interrupted), Effect.sync(remote.feed.removeUnsafe))
+        yield* Effect.ensuring(restore(interrupted), Effect.sync(() => remote.feed.removeUnsafe()))
       })
     ))
 

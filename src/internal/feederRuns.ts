@@ -18,6 +18,7 @@ import * as Drain from "./feederDrain.ts"
 import type { FeedError } from "./feedError.ts"
 import { NoDeviceLeft, NotRunnable } from "./feedError.ts"
 import * as Restarts from "./restarts.ts"
+import * as Ticks from "./ticks.ts"
 
 /** The runs: see the module. What a source fails with is `unknown` in here. */
 export interface Runs {
@@ -45,6 +46,7 @@ export const make = <A>(options: {
   readonly tolerate: Tolerator
   readonly isTogether: boolean
   readonly gracePeriod: Duration.Input
+  readonly leaseMillis: number
   /** What is done when a run is over, however it ended. */
   readonly onEnd: Effect.Effect<void>
 }): Runs => {
@@ -119,13 +121,14 @@ export const make = <A>(options: {
   }
 
   const runOnce: Effect.Effect<Ledger.Ledger, unknown> = Effect.scoped(Effect.gen(function*() {
+    const ticks = yield* Ticks.make({ interval: options.leaseMillis / 4, now: books.owner.now })
     const outer = yield* Coordinator.make<unknown>({ name: `feeder ${feeder}`, gracePeriod })
     const links = yield* outer.child<unknown>({ name: `links of feeder ${feeder}`, gracePeriod })
-    const restarts = options.isTogether ? yield* Restarts.make(options.tolerate) : undefined
+    const restarts = options.isTogether ? Restarts.make(options.tolerate) : undefined
     books.fatal = undefined
     if (Deferred.isDoneUnsafe(over)) over = Deferred.makeUnsafe()
     const run = yield* Effect.acquireRelease(
-      Effect.sync((): Run => books.run = { outer, links, restarts, runners: new Map() }),
+      Effect.sync((): Run => books.run = { outer, links, shared: { restarts, ticks }, runners: new Map() }),
       () =>
         Effect.sync(() => {
           books.run = undefined

@@ -91,12 +91,15 @@ const canGoOn = ({ first }: Line): boolean =>
 
 const isWorth = ({ first }: Line): boolean => first?.turn.isWorth?.() !== false
 
+const hasLeft = ({ stage }: Standing<unknown, unknown>): boolean => stage === "out"
+
 const nothing = (): void => {}
 
 /** Lets a place go on as far as it can: its fiber, if it can do all. */
 const advance = (place: Place): void => {
-  const { turn: { isDue, part }, wake } = place
-  if (isDue()) {
+  const { turn, wake } = place
+  const { part } = turn
+  if (turn.isDue()) {
     place.wake = undefined
     wake?.()
   } else if (part?.isDue() === true) part.run(0, nothing)
@@ -116,7 +119,31 @@ export interface WaitingLines {
   readonly enter: <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>) => Effect.Effect<X, E>
   /** The same for who has just seen that it is due, in fewer steps. */
   readonly attempt: <X, E>(line: Line, now: () => X, begin: () => Turn<X, E>) => Effect.Effect<X, E>
+  /**
+   * The same for who is no fiber: makes an attempt, when nobody is in line or when it is its turn, and gives whether it
+   * succeeded. If it is not due it comes into line, or stays there; after a refusal it is out of it.
+   */
+  readonly attemptUnsafe: <X, E>(line: Line, place: Standing<X, E>) => boolean
+  readonly leaveUnsafe: <X, E>(line: Line, place: Standing<X, E>) => void
 }
+
+/** The place of who is no fiber, and takes by itself when it is its turn. It comes into line again and again. */
+export interface Standing<X, E> extends Place {
+  readonly turn: Turn<X, E>
+  /** Called when it is its turn: it has to attempt it, or to leave. Must not throw. */
+  readonly onTurn: () => void
+  stage: "out" | "asking" | "in"
+}
+
+/** A place that is not in line yet. */
+export const standing = <X, E>(turn: Turn<X, E>, onTurn: () => void): Standing<X, E> => ({
+  turn,
+  onTurn,
+  wake: undefined,
+  before: undefined,
+  behind: undefined,
+  stage: "out"
+})
 
 export const make = (options: {
   readonly dispatcher: Scheduler.SchedulerDispatcher
@@ -251,7 +278,59 @@ export const make = (options: {
       return Effect.sync(leave) // runs on an interruption, also of one between two attempts
     })
 
-  return { takers, offers, admitPart, changed, enter, attempt }
+  const sleepUnsafe = <X, E>(line: Line, place: Standing<X, E>): void => {
+    if (place.stage !== "in") {
+      place.stage = "in"
+      append(line, place)
+      lineChanged(line)
+    }
+    place.wake = place.onTurn
+    changed()
+  }
+
+  const leaveUnsafe = <X, E>(line: Line, place: Standing<X, E>): void => {
+    const wasIn = place.stage === "in"
+    place.stage = "out"
+    place.wake = undefined
+    if (!wasIn) return
+    remove(line, place)
+    lineChanged(line)
+  }
+
+  /** Whether it is its turn; if not, and it has not left meanwhile, it is in line then. */
+  const isTurn = <X, E>(line: Line, place: Standing<X, E>): boolean => {
+    const { turn } = place
+    if (place.stage !== "out") return place.stage === "in" && place.wake === undefined
+    if (isFree(line, turn)) return true
+    if (!isGivingWay && line.first === undefined) {
+      place.stage = "asking"
+      giveWay(line, turn.need)
+      if (hasLeft(place)) return false
+      place.stage = "out"
+      if (isFree(line, turn)) return true
+    }
+    sleepUnsafe(line, place)
+    return false
+  }
+
+  const attemptUnsafe = <X, E>(line: Line, place: Standing<X, E>): boolean => {
+    if (!isTurn(line, place)) return false
+    try {
+      place.turn.attempt()
+    } catch (thrown) {
+      if (thrown === Wait) {
+        sleepUnsafe(line, place)
+        return false
+      }
+      leaveUnsafe(line, place)
+      if (thrown instanceof place.turn.refusal) return false
+      throw thrown
+    }
+    leaveUnsafe(line, place)
+    return true
+  }
+
+  return { takers, offers, admitPart, changed, enter, attempt, attemptUnsafe, leaveUnsafe }
 }
 
 const thrownIn = ({ reasons: [reason] }: Cause.Cause<never>): unknown =>

@@ -5,48 +5,63 @@
  */
 
 /** The window of one link. */
-export interface Window {
+export class Window {
+  #finished: number
+  #trip = 0
+  #rate = 0
+  /** The next report of this sequence ends a round trip. */
+  #probe = 0
+  #probedAt: number | undefined
+  /** Since when, and since how many were finished, the rate is measured. */
+  #markedAt: number | undefined
+  #wasLimited = false
+
+  constructor(before: number) {
+    this.#finished = before
+  }
+
   /** Elements were sent, up to this sequence. */
-  readonly sent: (sequence: number, now: number) => void
+  sent(sequence: number, now: number): void {
+    if (this.#probedAt === undefined) {
+      this.#probe = sequence
+      this.#probedAt = now
+    }
+    this.#markedAt ??= now
+  }
+
   /** There was more to send than the window let out. */
-  readonly limited: () => void
+  limited(): void {
+    this.#wasLimited = true
+  }
+
   /** The device has received up to this sequence, and has finished so many in all. */
-  readonly heard: (received: number, finished: number, now: number) => void
+  heard(received: number, finished: number, now: number): void {
+    if (this.#probedAt !== undefined && received >= this.#probe) {
+      const sample = now - this.#probedAt
+      this.#trip = Math.max(sample, this.#trip + (sample - this.#trip) / 8)
+      this.#probedAt = undefined
+    }
+    if (this.#markedAt === undefined || this.#finished > finished) this.#mark(finished, now)
+    const elapsed = now - this.#markedAt!
+    if (elapsed <= 0 || elapsed < this.#trip) return
+    const sample = (finished - this.#finished) / elapsed
+    // A feeder that had nothing to send has seen less than the device can do.
+    if (sample > this.#rate) this.#rate = sample
+    else if (this.#wasLimited) this.#rate += (sample - this.#rate) / 4
+    this.#mark(finished, now)
+    this.#wasLimited = false
+  }
+
+  #mark(finished: number, now: number): void {
+    this.#finished = finished
+    this.#markedAt = now
+  }
+
   /** How many elements may be on their way, beyond what the device's queue has room for. */
-  readonly size: () => number
+  size(): number {
+    return Math.ceil(2 * this.#rate * this.#trip)
+  }
 }
 
 /** The window of a new link, before which so many were finished. It is 0 until it has seen a round trip. */
-export const make = (before: number): Window => {
-  let trip = 0
-  let rate = 0
-  let probe: { readonly sequence: number; readonly at: number } | undefined
-  let mark: { readonly finished: number; readonly at: number } | undefined
-  let wasLimited = false
-  return {
-    sent: (sequence, now) => {
-      probe ??= { sequence, at: now }
-      mark ??= { finished: before, at: now }
-    },
-    limited: () => {
-      wasLimited = true
-    },
-    heard: (received, finished, now) => {
-      if (probe !== undefined && received >= probe.sequence) {
-        const sample = now - probe.at
-        trip = Math.max(sample, trip + (sample - trip) / 8)
-        probe = undefined
-      }
-      if (mark === undefined || mark.finished > finished) mark = { finished, at: now }
-      const elapsed = now - mark.at
-      if (elapsed <= 0 || elapsed < trip) return
-      const sample = (finished - mark.finished) / elapsed
-      // A feeder that had nothing to send has seen less than the device can do.
-      if (sample > rate) rate = sample
-      else if (wasLimited) rate += (sample - rate) / 4
-      mark = { finished, at: now }
-      wasLimited = false
-    },
-    size: () => Math.ceil(2 * rate * trip)
-  }
-}
+export const make = (before: number): Window => new Window(before)

@@ -41,7 +41,7 @@ const spanned = (longest: number) => (options: FeedQueue.Options<number>): Effec
       takeUpTo: (n) => Effect.map(queue.takeUpTo(n), apart),
       takeWithin: (n, duration) => Effect.map(queue.takeWithin(n, duration), apart),
       takeAvailable: (n) => Effect.map(queue.takeAvailable(n), apart),
-      takeThrough: (most, onTake) => Effect.map(queue.takeThrough(most, (spans) => onTake(apart(spans))), apart),
+      taker: ({ most, onTake, onTurn }) => queue.taker({ most, onTake: (spans) => onTake(apart(spans)), onTurn }),
       elements: Stream.flatMap(queue.elements, Stream.fromIterable),
       batches: () => Stream.die("not used"),
       restore: (elements) => queue.restore(together(elements)),

@@ -32,6 +32,7 @@ const queue = "src/FeedQueue.ts"
 const lines = "src/internal/waitingLines.ts"
 const books = "src/internal/feederBooks.ts"
 const remote = "src/actors/RemoteFeed.ts"
+const remoteLink = "src/internal/remoteLink.ts"
 
 const isProcessed = (plan: Plan): boolean => plan.acknowledge === "processed"
 
@@ -59,7 +60,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "the feeder sends more bytes than were granted",
     law: 1,
     within: 500,
-    edits: [[remote, "const most = Math.min(Math.max(0, bytes), frameBytes)", "const most = frameBytes"]]
+    edits: [[remoteLink, "const most = Math.min(Math.max(0, bytes), frameBytes)", "const most = frameBytes"]]
   },
   {
     name: "the device grants one more than it has room for",
@@ -276,7 +277,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     from: 9300,
     within: 20000,
     where: (plan) => isProcessed(plan) && isSlow(plan) && plan.size === 1 && knows(plan, "remove device"),
-    edits: [[remote, "isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0", "0"]]
+    edits: [[remote, "this.#isRemoved ? Math.max(0, Math.ceil(leaseEnds - owner.now())) : 0", "0"]]
   },
   {
     name: "what is handed out is acknowledged",
@@ -392,12 +393,12 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       remote,
-      "import * as Latch from \"effect/Latch\"",
-      "import * as Latch from \"effect/Latch\"\nimport * as Scope from \"effect/Scope\""
+      "import * as Effect from \"effect/Effect\"",
+      "import * as Effect from \"effect/Effect\"\nimport * as Scope from \"effect/Scope\""
     ], [
       remote,
-      "Effect.flatMap(use),\n      Effect.scoped,",
-      "Effect.flatMap(use),\n      Effect.provideServiceEffect(Scope.Scope, Scope.make()),"
+      "        Effect.scoped,",
+      "        Effect.provideServiceEffect(Scope.Scope, Scope.make()),"
     ]]
   },
   {
