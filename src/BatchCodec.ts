@@ -46,7 +46,8 @@
  *
  * - *Received:* stacked tensors, the tensors of elements and byte strings are views of the bytes given to `decode`; strings
  *   share the text of their batch. Those bytes must not change, nor be transferred, as long as any of that is in use. One
- *   element that is kept keeps its whole batch in memory: `slice()` what is kept for long.
+ *   element that is kept keeps its whole batch in memory: `slice()` what is kept for long. A consumer's loop that is
+ *   `transient` gives them up, and lets its link read into them again, when its effect has ended.
  * - *Sent:* what `encode` gives are views of tensors and byte strings of 2 KiB or more, of the columns of a stacked batch
  *   and of chunks that were put together, and of a buffer that other batches use too. None of it may change until the
  *   segments are written: of elements that are fed, until they are acknowledged, since what is lost with a link is written

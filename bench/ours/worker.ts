@@ -31,7 +31,7 @@ feed.forEachBatch(Number(batch), (values, { size }) =>
     elements += size
     digest += payload.digestBatch(values)
     tell()
-  })).pipe(
+  }), { transient: true }).pipe(
     Effect.provide(WorkerDevices.layerHost({ feeds: [feed] })),
     NodeRuntime.runMain
   )

@@ -23,9 +23,51 @@ interface Entries {
   readonly isScalar: boolean
 }
 
+/** So many strings are encoded, and decoded, as one text: it stays in the caches until they are cut out of it. */
+const block = 1024
+
+/** Texts that follow each other. No string lies in two of them. */
+class Passages {
+  readonly texts: ReadonlyArray<string>
+  /** Where each of them begins, and, last, where the last one ends, in code units. */
+  readonly #starts: ReadonlyArray<number>
+
+  constructor(texts: ReadonlyArray<string>) {
+    this.texts = texts
+    let end = 0
+    this.#starts = [0, ...texts.map((text) => end += text.length)]
+  }
+  /** The strings that begin at these places, up to the last of them. */
+  cut(units: Uint32Array): ReadonlyArray<string> {
+    const strings = arrayOf<string>(units.length - 1)
+    let k = -1
+    let text = ""
+    let [from, to] = [0, 0]
+    let start = units[0]!
+    for (let i = 0; i < strings.length; i++) {
+      const end = units[i + 1]!
+      while (end > to) {
+        k++
+        text = this.texts[k]!
+        from = to
+        to = this.#starts[k + 1]!
+      }
+      strings[i] = text.slice(start - from, end - from)
+      start = end
+    }
+    return strings
+  }
+  /** What lies between two places where strings begin. */
+  between(start: number, end: number): ReadonlyArray<string> {
+    return this.texts
+      .map((text, k) => text.slice(Math.max(0, start - this.#starts[k]!), Math.max(0, end - this.#starts[k]!)))
+      .filter((text) => text !== "")
+  }
+}
+
 /** Strings as they lie one after the other, as text and as bytes. */
 interface Text {
-  readonly text: string
+  readonly text: Passages
   /** Where each string begins in the text, and, last, where that ends. */
   readonly units: Uint32Array
   /** The same in the bytes. They are the same array if all is ASCII. */
@@ -53,7 +95,7 @@ export class TextColumn implements Stored {
   }
   /** All strings, those of the values one after the other. */
   get strings(): ReadonlyArray<string> {
-    return this.#strings ??= cutText(this.#text)
+    return this.#strings ??= this.#text.text.cut(this.#text.units)
   }
   get values(): ReadonlyArray<unknown> {
     const { isScalar, width } = this.#entries
@@ -78,10 +120,9 @@ export class TextColumn implements Stored {
       ? units
       : joinOffsets(texts.map((text) => text.offsets))
     const encoded = all.flatMap((column) => column.#parts())
-    let joined = ""
-    for (const { text, units } of texts) joined += text.slice(units[0], units.at(-1))
+    const text = new Passages(texts.flatMap(({ text, units }) => text.between(units[0]!, units.at(-1)!)))
     const length = all.reduce((sum, column) => sum + column.length, 0)
-    return new TextColumn(this.#entries, length, { text: joined, units, offsets, encoded })
+    return new TextColumn(this.#entries, length, { text, units, offsets, encoded })
   }
   write(bodies: Array<Body>): void {
     bodies.push([bytesOf(rebase(this.#text.offsets)), ...this.#parts()])
@@ -93,17 +134,6 @@ export class TextColumn implements Stored {
     // Those of several parts are all of them.
     return encoded.length > 1 || end - start === encoded[0]!.byteLength ? encoded : [encoded[0]!.subarray(start, end)]
   }
-}
-
-const cutText = ({ text, units }: Text): ReadonlyArray<string> => {
-  const strings = arrayOf<string>(units.length - 1)
-  let start = units[0]!
-  for (let i = 0; i < strings.length; i++) {
-    const end = units[i + 1]!
-    strings[i] = text.slice(start, end)
-    start = end
-  }
-  return strings
 }
 
 const group = (strings: ReadonlyArray<string>, width: number, length: number): ReadonlyArray<unknown> => {
@@ -120,22 +150,36 @@ const write = (
   refuseAt: (u: unknown) => never
 ): TextColumn => {
   const units = cutWords(strings.length + 1)
-  let text = ""
   let end = 0
   for (let i = 0; i < strings.length; i++) {
     const string = strings[i]
     if (typeof string !== "string") return refuseAt(string)
-    text += string
     end += string.length
     units[i + 1] = end
   }
   const all = strings as ReadonlyArray<string> // each was looked at
   const ascii = cutBytes(end)
-  const { read, written } = encoder.encodeInto(text, ascii)
-  // Only ASCII takes one byte for each code unit, so only then all of the text fits.
-  return read === end && written === end
-    ? new TextColumn(entries, length, { text, units, offsets: units, encoded: [ascii] }, all)
-    : new TextColumn(entries, length, writeUtf8(text, units, all, refuseAt), all)
+  const texts = writeAscii(all, ascii)
+  const written = texts === undefined
+    ? writeUtf8(all.join(""), units, all, refuseAt)
+    : { text: new Passages(texts), units, offsets: units, encoded: [ascii] }
+  return new TextColumn(entries, length, written, all)
+}
+
+/** Writes strings into bytes that have room for all of their code units, and gives their texts, if all of them are ASCII. */
+const writeAscii = (strings: ReadonlyArray<string>, bytes: Uint8Array): ReadonlyArray<string> | undefined => {
+  const texts: Array<string> = []
+  let at = 0
+  for (let i = 0; i < strings.length;) {
+    let text = ""
+    for (const to = Math.min(strings.length, i + block); i < to; i++) text += strings[i]!
+    const { read, written } = encoder.encodeInto(text, at === 0 ? bytes : bytes.subarray(at))
+    // Only ASCII takes one byte for each code unit.
+    if (read !== text.length || written !== text.length) return undefined
+    at += written
+    texts.push(text)
+  }
+  return texts
 }
 
 const writeUtf8 = (
@@ -166,7 +210,7 @@ const writeUtf8 = (
     if (unit > end) refuseAt(strings[i - 1])
     offsets[i] = byte
   }
-  return { text, units, offsets, encoded: [encoded] }
+  return { text: new Passages([text]), units, offsets, encoded: [encoded] }
 }
 
 const read = (path: string, source: Source, entries: number): Text => {
@@ -176,9 +220,28 @@ const read = (path: string, source: Source, entries: number): Text => {
   const offsets = source.view("uint32", entries + 1) as Uint32Array // by its dtype
   const encoded = source.cut(textAt, size)
   checkOffsets(path, offsets, encoded.byteLength, "text", source.maxStringBytes)
+  const texts = entries > block ? readAscii(encoded, offsets) : undefined
+  if (texts !== undefined) return { text: new Passages(texts), units: offsets, offsets, encoded: [encoded] }
   const text = decodeText(path, encoded)
   const units = text.length === encoded.byteLength ? offsets : unitsOf(path, encoded, offsets)
-  return { text, units, offsets, encoded: [encoded] }
+  return { text: new Passages([text]), units, offsets, encoded: [encoded] }
+}
+
+/** The texts of strings, if all of them are ASCII. */
+const readAscii = (encoded: Uint8Array, offsets: Uint32Array): ReadonlyArray<string> | undefined => {
+  const texts: Array<string> = []
+  try {
+    for (let i = 0; i < offsets.length - 1; i += block) {
+      const bytes = encoded.subarray(offsets[i], offsets[Math.min(offsets.length - 1, i + block)])
+      const text = decoder.decode(bytes)
+      if (text.length !== bytes.length) return undefined
+      texts.push(text)
+    }
+  } catch {
+    // A character may lie in two of them. What it is is said of the whole.
+    return undefined
+  }
+  return texts
 }
 
 const decodeText = (path: string, encoded: Uint8Array): string => {

@@ -17,7 +17,7 @@ export interface FrameMemory {
 }
 
 /** Less is not worth the trouble: to detach it takes as long as to allocate it. */
-const leastBytes = 16 * 1024
+export const leastBytes = 16 * 1024
 
 /** How much lies there unused at most, in bytes and in pieces. */
 const mostBytes = 16 * 1024 * 1024

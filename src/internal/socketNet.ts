@@ -10,8 +10,8 @@ import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Limits, RawFrame } from "./frameCutter.ts"
 import * as FrameCutter from "./frameCutter.ts"
-import * as FrameMemory from "./frameMemory.ts"
 import type { MalformedFrame } from "./malformedFrame.ts"
+import { nodeMemory } from "./nodeMemory.ts"
 import type { FrameWire, Open, Segments } from "./socketWire.ts"
 
 /** How much may wait to be received before reading pauses, in bytes; a frame counts for more than its body. */
@@ -35,11 +35,8 @@ interface Inbox {
   readonly receive: (resume: () => void) => Effect.Effect<RawFrame, unknown>
 }
 
-/** Of all sockets. What is allocated is written to before it is seen. */
-const memory = FrameMemory.make((length) => Buffer.allocUnsafeSlow(length).buffer)
-
 const makeInbox = (limits: Limits): Inbox => {
-  const cutter = FrameCutter.make(limits, memory)
+  const cutter = FrameCutter.make(limits, nodeMemory)
   const ready: Array<RawFrame> = []
   let unread = 0
   let isPaused = false

@@ -163,13 +163,11 @@ export const make = (options: {
   let hasToTell = false // of the collecting, not in the step that begins it: `onCollect` may run other fibers
 
   const lineChanged = (line: Line): void => {
-    if (line === takers) {
-      const need = takers.first?.turn.need ?? 1
-      onNeed(need)
-      if (need !== collecting) hasToTell = need > 1 && onCollect !== undefined
-      collecting = need
-    }
-    changed()
+    if (line !== takers) return
+    const need = takers.first?.turn.need ?? 1
+    onNeed(need)
+    if (need !== collecting) hasToTell = need > 1 && onCollect !== undefined
+    collecting = need
   }
 
   const changed = (): void => {
@@ -258,8 +256,9 @@ export const make = (options: {
       const leave = () => {
         remove(line, place)
         lineChanged(line)
+        changed()
       }
-      const untilWoken = Effect.callback<void>((resume) => sleep(() => resume(Effect.void)))
+      const untilWoken = () => Effect.callback<void>((resume) => sleep(() => resume(Effect.void)))
       const serve: Effect.Effect<X, E> = Effect.catchCause(
         Effect.sync(() => {
           const result = turn.attempt()
@@ -267,7 +266,7 @@ export const make = (options: {
           return result
         }),
         (cause) => {
-          if (isWait(cause)) return Effect.flatMap(turn.sleep?.(untilWoken) ?? untilWoken, () => serve)
+          if (isWait(cause)) return Effect.flatMap(turn.sleep?.(untilWoken()) ?? untilWoken(), () => serve)
           leave()
           return refuse(turn, cause)
         }

@@ -18,7 +18,7 @@ import { deviceData, environmentName, wireFd } from "./workerPlace.ts"
 import * as Port from "./workerPort.ts"
 import * as Stream from "./workerStream.ts"
 import type { Listener, Pipe, Wire } from "./workerWire.ts"
-import { rawOf, ToWorker } from "./workerWire.ts"
+import { ToWorker } from "./workerWire.ts"
 
 /** Where this program is a worker. */
 export interface Here {
@@ -107,8 +107,8 @@ export const connect = (place: Here, options: {
       const lost = (cause: unknown) => new DeviceLost({ device: place.device, fate: "unknown", cause })
       const closed = lost(new Error("the feeder has closed the link"))
       const send = (frame: DeviceFrame) => pipe.write(Frames.encodeDeviceFrame(frame))
-      const receive: HostLink["receive"] = Effect.flatMap(Effect.mapError(pipe.read, () => closed), (bytes) => {
-        const frame = Frames.decodeFeederFrame(rawOf(bytes), feed, options)
+      const receive: HostLink["receive"] = Effect.flatMap(Effect.mapError(pipe.read, () => closed), (raw) => {
+        const frame = Frames.decodeFeederFrame(raw, feed, options)
         if (Result.isFailure(frame)) {
           const detail = frame.failure.message
           return Effect.andThen(

@@ -1,9 +1,11 @@
 /**
  * The wire to a worker thread: a message port for words, and one more for each link. A frame is one message, whose memory
- * is transferred.
+ * is transferred. A message that is nothing but memory gives that back to the thread which has sent a frame in it.
  */
 import * as Effect from "effect/Effect"
 import { MessageChannel, MessagePort, receiveMessageOnPort } from "node:worker_threads"
+import { leastBytes } from "./frameMemory.ts"
+import { nodeMemory } from "./nodeMemory.ts"
 import type { Listener, Pipe, Wire } from "./workerWire.ts"
 import { makeInbox } from "./workerWire.ts"
 
@@ -14,8 +16,7 @@ const cloneBytes = 512
 const join = (parts: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
   let length = 0
   for (const part of parts) length += part.length
-  // Zeros would be overwritten; and what Node cuts of its pool cannot be transferred.
-  const frame = Buffer.allocUnsafeSlow(length)
+  const frame = nodeMemory.allocate(length)
   let at = 0
   for (const part of parts) {
     frame.set(part, at)
@@ -38,8 +39,14 @@ interface PortPipe extends Pipe {
 const pipeOf = (port: MessagePort, closed: () => void): PortPipe => {
   const inbox = makeInbox()
   const hear = (frame: unknown) => {
-    if (frame instanceof Uint8Array && frame.buffer instanceof ArrayBuffer) {
-      inbox.pushUnsafe(frame as Uint8Array<ArrayBuffer>)
+    if (frame instanceof ArrayBuffer) {
+      nodeMemory.giveBack(new Uint8Array(frame))
+    } else if (frame instanceof Uint8Array && frame.buffer instanceof ArrayBuffer) {
+      const { buffer } = frame
+      inbox.pushUnsafe(
+        frame as Uint8Array<ArrayBuffer>,
+        buffer.byteLength < leastBytes ? undefined : () => port.postMessage(buffer, [buffer])
+      )
     }
   }
   const closeUnsafe = () => {

@@ -6,6 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
+import { nodeMemory } from "./nodeMemory.ts"
 import type { Inbox, Listener, Pipe, Wire } from "./workerWire.ts"
 import { makeInbox } from "./workerWire.ts"
 
@@ -27,7 +28,7 @@ const makeReader = (message: (link: number, body: Uint8Array<ArrayBuffer>) => vo
         headLength += part.length
         at += part.length
         if (headLength < headBytes) return
-        body = new Uint8Array(view.getUint32(4, true))
+        body = nodeMemory.allocate(view.getUint32(4, true))
         bodyLength = 0
       }
       const part = bytes.subarray(at, at + body.length - bodyLength)
@@ -94,7 +95,7 @@ export const wireOf = (socket: Net.Socket, listener: Listener): Wire => {
     }
   }
   const read = makeReader((link, body) => {
-    if (link > 0) return inboxes.get(link)?.pushUnsafe(body)
+    if (link > 0) return inboxes.get(link)?.pushUnsafe(body, () => nodeMemory.giveBack(body))
     const word: unknown = JSON.parse(decoder.decode(body))
     const opened = linkOf(word, "Open")
     const closed = linkOf(word, "Close")

@@ -29,7 +29,7 @@ export interface Pipe {
   /** Writes a frame that is given in parts; returns when the wire can take more. */
   readonly write: (parts: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
   /** The next frame, which is done when the other end has closed the link, or the wire has broken. */
-  readonly read: Effect.Effect<Uint8Array<ArrayBuffer>, Cause.Done>
+  readonly read: Effect.Effect<RawFrame, Cause.Done>
   readonly closeUnsafe: () => void
 }
 
@@ -55,14 +55,15 @@ export interface Listener {
  * `Queue`, so that a frame is read in the turn of the event loop in which it comes.
  */
 export interface Inbox {
-  readonly pushUnsafe: (frame: Uint8Array<ArrayBuffer>) => void
+  /** A frame that came as a whole, and how to give back its memory, if that can be used again. */
+  readonly pushUnsafe: (frame: Uint8Array<ArrayBuffer>, release?: () => void) => void
   /** What has come is still read. */
   readonly endUnsafe: () => void
   readonly read: Pipe["read"]
 }
 
 export const makeInbox = (): Inbox => {
-  const frames: Array<Uint8Array<ArrayBuffer>> = []
+  const frames: Array<RawFrame> = []
   let isEnded = false
   let wake: (() => void) | undefined
   const wait = Effect.callback<void>((resume) => {
@@ -80,9 +81,9 @@ export const makeInbox = (): Inbox => {
     return isEnded ? Cause.done() : Effect.flatMap(wait, () => read)
   })
   return {
-    pushUnsafe: (frame) => {
+    pushUnsafe: (frame, release) => {
       if (isEnded) return
-      frames.push(frame)
+      frames.push({ kind: frame[4] ?? 0, body: frame.subarray(8), release })
       wake?.()
     },
     endUnsafe: () => {
@@ -92,6 +93,3 @@ export const makeInbox = (): Inbox => {
     read
   }
 }
-
-/** A frame that came as a whole. */
-export const rawOf = (frame: Uint8Array<ArrayBuffer>): RawFrame => ({ kind: frame[4] ?? 0, body: frame.subarray(8) })

@@ -25,7 +25,6 @@ import { WorkerInvalid } from "../internal/workerErrors.ts"
 import * as WorkerHost from "../internal/workerHost.ts"
 import type { PlaceStatus } from "../internal/workerPool.ts"
 import * as WorkerPool from "../internal/workerPool.ts"
-import { rawOf } from "../internal/workerWire.ts"
 import type { FeedInfo, Link } from "../RemoteDevices.ts"
 import { DeviceLinks, DeviceLost, FeedRefused, RemoteDevices } from "../RemoteDevices.ts"
 
@@ -202,9 +201,9 @@ export const layer = (options: Options): Layer.Layer<RemoteDevices | Workers, Wo
           send: (frame) => pipe.write(Frames.encodeFeederFrame(frame, feed)),
           receive: pipe.read.pipe(
             Effect.catch(() => Effect.flatMap(lost, Effect.fail)),
-            Effect.flatMap((bytes) =>
+            Effect.flatMap((raw) =>
               Effect.mapError(
-                Effect.fromResult(Frames.decodeDeviceFrame(rawOf(bytes))),
+                Effect.fromResult(Frames.decodeDeviceFrame(raw)),
                 (cause) => new DeviceLost({ device, fate: "unknown", cause })
               )
             )

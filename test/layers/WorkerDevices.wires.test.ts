@@ -4,6 +4,7 @@ import { Effect, Fiber, type Scope } from "effect"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import { MessageChannel } from "node:worker_threads"
+import type { RawFrame } from "../../src/internal/frames.ts"
 import * as Port from "../../src/internal/workerPort.ts"
 import * as Stream from "../../src/internal/workerStream.ts"
 import type { Listener, Pipe, Wire } from "../../src/internal/workerWire.ts"
@@ -88,12 +89,17 @@ const streams: Effect.Effect<Ends, never, Scope.Scope> = Effect.acquireRelease(
 
 const sizes = [0, 8, 1, 600, 70_000, 3, 300_000]
 
-/** The `k`-th frame of a link, in parts. */
-const frame = (link: number, k: number): ReadonlyArray<Uint8Array> => {
-  const size = sizes[k % sizes.length] ?? 0
-  const head = Uint8Array.of(link, k, 0, 0, 0, 0, 0, 0)
-  return [head, new Uint8Array(size).fill(k)]
-}
+/** A frame with a kind, in parts. */
+const frameOf = (kind: number, ...parts: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => [
+  Uint8Array.of(0, 0, 0, 0, kind, 0, 0, 0),
+  ...parts
+]
+
+/** The `k`-th frame of a link. */
+const frame = (link: number, k: number): ReadonlyArray<Uint8Array> =>
+  frameOf(100 * link + k, new Uint8Array(sizes[k % sizes.length] ?? 0).fill(k))
+
+const seen = ({ body, kind }: RawFrame): ReadonlyArray<number> => [kind, ...body]
 
 for (const [name, make] of [["a port", ports], ["a stream", streams]] as const) {
   describe(`a wire over ${name}`, () => {
@@ -111,14 +117,14 @@ for (const [name, make] of [["a port", ports], ["a stream", streams]] as const) 
         const [, received] = yield* Effect.all([write, read], { concurrency: "unbounded" })
         received.forEach((frames, link) => {
           assert.deepStrictEqual(
-            frames.map((bytes) => [bytes[0], bytes[1], bytes.length, bytes.at(-1)]),
+            frames.map(({ body, kind }) => [kind, body.length, body.at(-1)]),
             range(20).map((k) => {
               const size = sizes[k % sizes.length] ?? 0
-              return [link, k, 8 + size, size === 0 ? 0 : k]
+              return [100 * link + k, size, size === 0 ? undefined : k]
             })
           )
           // What is read must begin where columns may begin.
-          for (const bytes of frames) assert.strictEqual(bytes.byteOffset % 8, 0)
+          for (const { body } of frames) assert.strictEqual(body.byteOffset % 8, 0)
         })
       }))
 
@@ -126,17 +132,17 @@ for (const [name, make] of [["a port", ports], ["a stream", streams]] as const) 
       Effect.gen(function*() {
         const { near, opened } = yield* make
         const pipe = near.openUnsafe()
-        yield* pipe.write([Uint8Array.of(1)])
-        yield* pipe.write([Uint8Array.of(2), Uint8Array.of(3)])
+        yield* pipe.write(frameOf(1))
+        yield* pipe.write(frameOf(2, Uint8Array.of(3), Uint8Array.of(4)))
         pipe.closeUnsafe()
         yield* until("the link was opened", () => opened.length === 1)
         const [far] = opened
         if (far === undefined) return assert.fail("no link")
-        assert.deepStrictEqual([...yield* far.read], [1])
-        assert.deepStrictEqual([...yield* far.read], [2, 3])
+        assert.deepStrictEqual(seen(yield* far.read), [1])
+        assert.deepStrictEqual(seen(yield* far.read), [2, 3, 4])
         assert.strictEqual((yield* Effect.flip(far.read))._tag, "Done")
         // And nothing is written to it any more.
-        yield* far.write([Uint8Array.of(4)])
+        yield* far.write(frameOf(4))
         assert.strictEqual((yield* Effect.flip(pipe.read))._tag, "Done")
       }))
 
@@ -149,8 +155,25 @@ for (const [name, make] of [["a port", ports], ["a stream", streams]] as const) 
         if (far === undefined) return assert.fail("no link")
         const read = yield* Effect.forkChild(far.read, { startImmediately: true })
         yield* Fiber.interrupt(read)
-        yield* pipe.write([Uint8Array.of(7)])
-        assert.deepStrictEqual([...yield* far.read], [7])
+        yield* pipe.write(frameOf(7))
+        assert.deepStrictEqual(seen(yield* far.read), [7])
+      }))
+
+    it.live("the memory of a frame can be used again", () =>
+      Effect.gen(function*() {
+        const { near, opened } = yield* make
+        const pipe = near.openUnsafe()
+        yield* until("the link was opened", () => opened.length === 1)
+        const [far] = opened
+        if (far === undefined) return assert.fail("no link")
+        for (const k of range(20)) {
+          yield* pipe.write(frameOf(k, new Uint8Array(50_000).fill(k)))
+          const { body, release }: RawFrame = yield* far.read
+          assert.isTrue(body.length === 50_000 && body.every((byte) => byte === k))
+          assert.isDefined(release)
+          release?.()
+          assert.strictEqual(body.length, 0)
+        }
       }))
 
     it.live("what was sent before the end of the wire is read", () =>
@@ -158,11 +181,11 @@ for (const [name, make] of [["a port", ports], ["a stream", streams]] as const) 
         const { far, near, opened } = yield* make
         const pipe = near.openUnsafe()
         yield* until("the link was opened", () => opened.length === 1)
-        yield* Effect.forEach(opened, (one) => one.write([Uint8Array.of(1), Uint8Array.of(2)]))
-        yield* Effect.forEach(opened, (one) => one.write([new Uint8Array(50_000)]))
+        yield* Effect.forEach(opened, (one) => one.write(frameOf(1, Uint8Array.of(2))))
+        yield* Effect.forEach(opened, (one) => one.write(frameOf(3, new Uint8Array(50_000))))
         far.closeUnsafe()
-        assert.deepStrictEqual([...yield* pipe.read], [1, 2])
-        assert.strictEqual((yield* pipe.read).length, 50_000)
+        assert.deepStrictEqual(seen(yield* pipe.read), [1, 2])
+        assert.strictEqual((yield* pipe.read).body.length, 50_000)
         assert.strictEqual((yield* Effect.flip(pipe.read))._tag, "Done")
       }))
 
