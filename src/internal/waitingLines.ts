@@ -294,6 +294,7 @@ export const make = (options: {
     if (!wasIn) return
     remove(line, place)
     lineChanged(line)
+    changed()
   }
 
   /** Whether it is its turn; if not, and it has not left meanwhile, it is in line then. */
