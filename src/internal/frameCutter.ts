@@ -22,138 +22,145 @@ export interface Limits {
   readonly controlBytes?: number | undefined
 }
 
-/** Cuts frames: see the module. */
-export interface Cutter {
-  /** What was cut and not taken away yet. */
-  readonly frames: Array<RawFrame>
-  /**
-   * Takes bytes that have come. With `isKept`, nobody writes to them any more, and frames that lie whole and aligned in
-   * them are views of them. Gives why it is no frame, if it is none: then nothing more can be cut.
-   */
-  readonly take: (bytes: Uint8Array, isKept: boolean) => MalformedFrame | undefined
-  /** Where more of the body that is being assembled can be put at once, if one is. */
-  readonly rest: () => Uint8Array<ArrayBuffer> | undefined
-  /** So many bytes were put there. */
-  readonly filled: (count: number) => void
-}
-
 /** How much of a body is allocated before more of it has arrived, and how many times what has arrived of it. */
 const claimBytes = 64 * 1024
 const claimTimes = 32
 
 /**
- * Makes a cutter. What is allocated for a body grows with what has arrived of it, or is as much as the body before, so
- * that announcing much claims nothing.
- * `memory` is what bodies are put together in, and may be given back to; by default it is new, and kept.
+ * Cuts frames: see the module. What is allocated for a body grows with what has arrived of it, or is as much as the body
+ * before, so that announcing much claims nothing.
  */
-export const make = (
-  limits: Limits,
-  memory?: FrameMemory
-): Cutter => {
-  const frames: Array<RawFrame> = []
-  const head = new Uint8Array(headerBytes)
-  const view = new DataView(head.buffer)
-  let headLength = 0
-  let kind = 0
-  let length = 0
-  let body: Uint8Array<ArrayBuffer> | undefined
-  let bodyLength = 0
+export class Cutter {
+  /** What was cut and not taken away yet. */
+  readonly frames: Array<RawFrame> = []
+  readonly #limits: Limits
+  readonly #memory: FrameMemory | undefined
+  /** Of the header: how much of it there is, and what it says so far. */
+  #headLength = 0
+  #length = 0
+  #kind = 0
+  #padding = 0
+  #body: Uint8Array<ArrayBuffer> | undefined
+  #bodyLength = 0
   /** How long the body before was: the peer that has sent it may well send another. */
-  let lastLength = 0
+  #lastLength = 0
 
-  const allocate = memory?.allocate ?? ((length: number) => new Uint8Array(length))
-
-  const issue = (): MalformedFrame | undefined => {
-    if (kind > 3 || head[5] !== 0 || head[6] !== 0 || head[7] !== 0) {
-      return new MalformedFrame({ field: "kind", issue: `kind ${kind} is unknown` })
-    }
-    const limit = kind === 1 || kind === 2 ? limits.frameBytes : limits.controlBytes ?? limits.frameBytes
-    return length > limit
-      ? new MalformedFrame({ field: "length", issue: `length ${length} is over the limit of ${limit} bytes` })
-      : undefined
+  constructor(limits: Limits, memory: FrameMemory | undefined) {
+    this.#limits = limits
+    this.#memory = memory
   }
 
-  const claim = (come: number): Uint8Array<ArrayBuffer> =>
-    allocate(Math.min(length, Math.max(claimBytes, claimTimes * come, lastLength)))
-
-  const grow = (from: Uint8Array<ArrayBuffer>, come: number): Uint8Array<ArrayBuffer> => {
-    const larger = claim(come)
-    larger.set(from.subarray(0, bodyLength))
-    return larger
-  }
-
-  /** `isOwn`: it was allocated. */
-  const finish = (whole: Uint8Array<ArrayBuffer>, isOwn: boolean): void => {
-    frames.push(
-      isOwn && memory !== undefined
-        ? { kind, body: whole, release: () => memory.giveBack(whole) }
-        : { kind, body: whole }
-    )
-    lastLength = length
-    headLength = 0
-    body = undefined
-    bodyLength = 0
-  }
-
-  const take = (bytes: Uint8Array, isKept: boolean): MalformedFrame | undefined => {
+  /**
+   * Takes bytes that have come. With `isKept`, nobody writes to them any more, and frames that lie whole and aligned in
+   * them are views of them. Gives why it is no frame, if it is none: then nothing more can be cut.
+   */
+  take(bytes: Uint8Array, isKept: boolean): MalformedFrame | undefined {
     let at = 0
     while (at < bytes.length) {
-      if (headLength < headerBytes) {
-        const part = Math.min(headerBytes - headLength, bytes.length - at)
-        for (let i = 0; i < part; i++) head[headLength + i] = bytes[at + i]!
-        headLength += part
+      if (this.#headLength < headerBytes) {
+        const part = Math.min(headerBytes - this.#headLength, bytes.length - at)
+        for (let i = 0; i < part; i++) this.#head(bytes[at + i]!)
         at += part
-        if (headLength < headerBytes) return undefined
-        length = view.getUint32(0, true)
-        kind = head[4]!
-        const malformed = issue()
+        if (this.#headLength < headerBytes) return undefined
+        const malformed = this.#issue()
         if (malformed !== undefined) return malformed
-        if (length === 0) {
-          finish(new Uint8Array(0), false)
+        if (this.#length === 0) {
+          this.#finish(new Uint8Array(0), false)
           continue
         }
       }
       const there = bytes.length - at
-      if (body === undefined) {
+      const length = this.#length
+      if (this.#body === undefined) {
         if (there >= length) {
-          const { buffer, byteOffset } = bytes
-          const isAligned = kind === 0 || kind === 3 || (byteOffset + at) % 8 === 0
-          if (isKept && isAligned && buffer instanceof ArrayBuffer) {
-            finish(new Uint8Array(buffer, byteOffset + at, length), false)
-          } else {
-            const own = allocate(length)
-            own.set(bytes.subarray(at, at + length))
-            finish(own, true)
-          }
+          this.#whole(bytes, at, isKept)
           at += length
           continue
         }
-        body = claim(there)
+        this.#body = this.#claim(there)
       }
-      const part = Math.min(length - bodyLength, there)
-      if (bodyLength + part > body.length) body = grow(body, bodyLength + part)
-      body.set(bytes.subarray(at, at + part), bodyLength)
-      bodyLength += part
+      const part = Math.min(length - this.#bodyLength, there)
+      if (this.#bodyLength + part > this.#body.length) this.#body = this.#grow(this.#body, this.#bodyLength + part)
+      this.#body.set(bytes.subarray(at, at + part), this.#bodyLength)
       at += part
-      if (bodyLength === length) finish(body, true)
+      this.filled(part)
     }
     return undefined
   }
 
-  return {
-    frames,
-    take,
-    rest: () => {
-      if (body === undefined) return undefined
-      if (bodyLength === body.length) body = grow(body, bodyLength)
-      return body.subarray(bodyLength)
-    },
-    filled: (count) => {
-      bodyLength += count
-      if (body !== undefined && bodyLength === length) finish(body, true)
+  /** Where more of the body that is being assembled can be put at once, if one is. */
+  rest(): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#body === undefined) return undefined
+    if (this.#bodyLength === this.#body.length) this.#body = this.#grow(this.#body, this.#bodyLength)
+    return this.#body.subarray(this.#bodyLength)
+  }
+
+  /** So many bytes were put there. */
+  filled(count: number): void {
+    this.#bodyLength += count
+    if (this.#body !== undefined && this.#bodyLength === this.#length) this.#finish(this.#body, true)
+  }
+
+  #head(byte: number): void {
+    const index = this.#headLength++
+    if (index < 4) this.#length = ((index === 0 ? 0 : this.#length) | byte << 8 * index) >>> 0
+    else if (index === 4) this.#kind = byte
+    else this.#padding = (index === 5 ? 0 : this.#padding) | byte
+  }
+
+  #issue(): MalformedFrame | undefined {
+    const kind = this.#kind
+    if (kind > 3 || this.#padding !== 0) return new MalformedFrame({ field: "kind", issue: `kind ${kind} is unknown` })
+    const { controlBytes, frameBytes } = this.#limits
+    const limit = kind === 1 || kind === 2 ? frameBytes : controlBytes ?? frameBytes
+    return this.#length > limit
+      ? new MalformedFrame({ field: "length", issue: `length ${this.#length} is over the limit of ${limit} bytes` })
+      : undefined
+  }
+
+  #allocate(length: number): Uint8Array<ArrayBuffer> {
+    return this.#memory?.allocate(length) ?? new Uint8Array(length)
+  }
+
+  #claim(come: number): Uint8Array<ArrayBuffer> {
+    return this.#allocate(Math.min(this.#length, Math.max(claimBytes, claimTimes * come, this.#lastLength)))
+  }
+
+  #grow(from: Uint8Array<ArrayBuffer>, come: number): Uint8Array<ArrayBuffer> {
+    const larger = this.#claim(come)
+    larger.set(from.subarray(0, this.#bodyLength))
+    return larger
+  }
+
+  /** The body lies whole in bytes that have come. */
+  #whole(bytes: Uint8Array, at: number, isKept: boolean): void {
+    const { buffer, byteOffset } = bytes
+    const length = this.#length
+    const isAligned = this.#kind === 0 || this.#kind === 3 || (byteOffset + at) % 8 === 0
+    if (isKept && isAligned && buffer instanceof ArrayBuffer) {
+      return this.#finish(new Uint8Array(buffer, byteOffset + at, length), false)
     }
+    const own = this.#allocate(length)
+    own.set(bytes.subarray(at, at + length))
+    this.#finish(own, true)
+  }
+
+  /** `isOwn`: it was allocated. */
+  #finish(body: Uint8Array<ArrayBuffer>, isOwn: boolean): void {
+    const kind = this.#kind
+    const memory = this.#memory
+    this.frames.push(
+      isOwn && memory !== undefined ? { kind, body, release: () => memory.giveBack(body) } : { kind, body }
+    )
+    this.#lastLength = this.#length
+    this.#headLength = 0
+    this.#body = undefined
+    this.#bodyLength = 0
   }
 }
+
+/** Makes a cutter. `memory` is what bodies are put together in, and may be given back to; by default it is new, and kept. */
+export const make = (limits: Limits, memory?: FrameMemory): Cutter => new Cutter(limits, memory)
 
 /** Cuts bytes that stay the caller's, as they come: each time it gives the frames that are whole then. */
 export const makeCutter = (limits: Limits) => {

@@ -54,9 +54,7 @@ export class Restarts {
 
   /** Waits until `round` is over. */
   ended(round: number): Effect.Effect<void> {
-    return Effect.suspend(() =>
-      round === this.#round ? (this.#over ??= Latch.makeUnsafe(false)).await : Effect.void
-    )
+    return Effect.suspend(() => round === this.#round ? (this.#over ??= Latch.makeUnsafe(false)).await : Effect.void)
   }
 
   /**

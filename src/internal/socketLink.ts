@@ -29,27 +29,50 @@ export const rootOf = (cause: unknown): unknown => {
 
 /** What a wire is made a link with. */
 export interface LinkConfig<F> {
-  readonly lost: (cause: unknown) => DeviceLost
-  readonly decode: (raw: RawFrame) => Result.Result<F, MalformedFrame>
-  readonly refusal: (malformed: MalformedFrame) => Segments | undefined
+  lost(cause: unknown): DeviceLost
+  /** The same when nothing more comes; by default it is `lost`. */
+  ended?(cause: unknown): DeviceLost
+  decode(raw: RawFrame): Result.Result<F, MalformedFrame>
+  refusal(malformed: MalformedFrame): Segments | undefined
 }
 
 /** A wire as a link of frames. Bytes that are not a frame are told to the peer, if it can be, and end it. */
-export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: FrameWire }): Connection<F> => {
-  const { lost, wire } = options
-  const send = (segments: Segments) => Effect.mapError(wire.send(segments), lost)
-  const refuse = (malformed: MalformedFrame): Effect.Effect<never, DeviceLost> => {
-    const segments = options.refusal(malformed)
-    return Effect.andThen(segments === undefined ? Effect.void : send(segments), Effect.fail(lost(malformed)))
+export class FrameLink<F> {
+  readonly receive: Effect.Effect<F, DeviceLost>
+  readonly #config: LinkConfig<F>
+  readonly #wire: FrameWire
+
+  constructor(config: LinkConfig<F>, wire: FrameWire) {
+    this.#config = config
+    this.#wire = wire
+    this.receive = Effect.matchEffect(wire.receive, {
+      onFailure: (cause) => cause instanceof MalformedFrame ? this.#refuse(cause) : Effect.fail(this.#ended(cause)),
+      onSuccess: (raw) => {
+        const frame = config.decode(raw)
+        return Result.isSuccess(frame) ? Effect.succeed(frame.success) : this.#refuse(frame.failure)
+      }
+    })
   }
-  const receive: Effect.Effect<F, DeviceLost> = Effect.matchEffect(wire.receive, {
-    onFailure: (cause) => cause instanceof MalformedFrame ? refuse(cause) : Effect.fail(lost(cause)),
-    onSuccess: (raw) => {
-      const frame = options.decode(raw)
-      return Result.isSuccess(frame) ? Effect.succeed(frame.success) : refuse(frame.failure)
-    }
-  })
-  return { send, receive }
+
+  send(segments: Segments): Effect.Effect<void, DeviceLost> {
+    return Effect.mapError(this.#wire.send(segments), (cause) => this.#config.lost(cause))
+  }
+
+  #ended(cause: unknown): DeviceLost {
+    return this.#config.ended?.(cause) ?? this.#config.lost(cause)
+  }
+
+  #refuse(malformed: MalformedFrame): Effect.Effect<never, DeviceLost> {
+    const segments = this.#config.refusal(malformed)
+    const told = segments === undefined ? Effect.void : this.send(segments)
+    return Effect.andThen(told, Effect.fail(this.#ended(malformed)))
+  }
+}
+
+/** The same, as what has only functions. */
+export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: FrameWire }): Connection<F> => {
+  const link = new FrameLink(options, options.wire)
+  return { send: (segments) => link.send(segments), receive: link.receive }
 }
 
 /** Opens a wire as a link of frames. */

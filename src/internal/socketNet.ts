@@ -5,7 +5,7 @@
  * until half of that is received. What is sent in one turn of the event loop is written with one call.
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { Limits, RawFrame } from "./frameCutter.ts"
@@ -24,162 +24,6 @@ type Why = () => unknown
 /** How a connection ends that was closed in order. */
 const closed = (): Error => new Error("the connection was closed")
 
-/** What has come and was not received. */
-interface Inbox {
-  readonly cutter: FrameCutter.Cutter
-  /** The cutter was given something: gives whether more may come. */
-  readonly came: (malformed: MalformedFrame | undefined) => boolean
-  /** Nothing more comes; what has come is received first. */
-  readonly end: (why: Why) => void
-  /** `resume` has more come. */
-  readonly receive: (resume: () => void) => Effect.Effect<RawFrame, unknown>
-}
-
-const makeInbox = (limits: Limits): Inbox => {
-  const cutter = FrameCutter.make(limits, nodeMemory)
-  const ready: Array<RawFrame> = []
-  let unread = 0
-  let isPaused = false
-  let failure: Why | undefined
-  let waiting: (() => void) | undefined
-  const wake = () => {
-    const resume = waiting
-    waiting = undefined
-    resume?.()
-  }
-  const end = (why: Why) => {
-    failure ??= why
-    wake()
-  }
-  const come = Effect.callback<void>((resume) => {
-    const resumed = () => resume(Effect.void)
-    waiting = resumed
-    return Effect.sync(() => {
-      if (waiting === resumed) waiting = undefined
-    })
-  })
-  return {
-    cutter,
-    came: (malformed) => {
-      for (const frame of cutter.frames) {
-        unread += frame.body.length + frameCost
-        ready.push(frame)
-      }
-      cutter.frames.length = 0
-      if (malformed !== undefined) end(() => malformed)
-      else if (ready.length > 0) wake()
-      isPaused = failure !== undefined || unread > unreadBytes
-      return !isPaused
-    },
-    end,
-    receive: (resume) => {
-      const receive: Effect.Effect<RawFrame, unknown> = Effect.suspend(() => {
-        const frame = ready.shift()
-        if (frame === undefined) {
-          return failure === undefined ? Effect.flatMap(come, () => receive) : Effect.fail(failure())
-        }
-        unread -= frame.body.length + frameCost
-        if (isPaused && failure === undefined && unread <= unreadBytes / 2) {
-          isPaused = false
-          resume()
-        }
-        return Effect.succeed(frame)
-      })
-      return receive
-    }
-  }
-}
-
-/** A wire whose inbox is filled by others. The duplex stays the caller's to close. */
-const attach = (
-  duplex: Duplex,
-  inbox: Inbox,
-  writesOf: (segments: Segments) => Segments = (segments) => segments
-): Effect.Effect<FrameWire, unknown, Scope.Scope> =>
-  Effect.gen(function*() {
-    let broken: Why | undefined
-    let isCorked = false
-    const blocked = new Set<() => void>()
-    const isFull = () => duplex.writableLength >= duplex.writableHighWaterMark
-    const flush = () => {
-      if (!isCorked) return
-      isCorked = false
-      duplex.uncork()
-    }
-    const free = Effect.callback<void>((resume) => {
-      const resumed = () => resume(Effect.void)
-      blocked.add(resumed)
-      return Effect.sync(() => blocked.delete(resumed))
-    })
-    const onDrain = () => {
-      const all = [...blocked]
-      blocked.clear()
-      for (const resumed of all) resumed()
-    }
-    const onEnd = () => inbox.end(closed)
-    const onError = (cause: unknown) => {
-      broken ??= () => cause
-      inbox.end(broken)
-    }
-    const onClose = () => {
-      broken ??= closed
-      inbox.end(broken)
-      onDrain()
-    }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        duplex.on("drain", onDrain).on("end", onEnd).on("error", onError).on("close", onClose)
-        if (duplex.closed) onClose()
-      }),
-      () =>
-        Effect.sync(() => {
-          inbox.end(closed)
-          duplex.off("drain", onDrain).off("end", onEnd).off("close", onClose)
-          // It is closed when everything is sent: one whose peer takes nothing more would stay for ever.
-          if (isFull()) duplex.destroy()
-          else flush()
-        })
-    )
-    const sent: Effect.Effect<void, unknown> = Effect.suspend(() => {
-      if (broken !== undefined) return Effect.fail(broken())
-      return isFull() ? Effect.flatMap(free, () => sent) : Effect.void
-    })
-    return {
-      receive: inbox.receive(() => duplex.resume()),
-      send: (segments) =>
-        Effect.suspend(() => {
-          if (duplex.destroyed || duplex.writableEnded) return Effect.fail((broken ?? closed)())
-          if (!isCorked) {
-            isCorked = true
-            duplex.cork()
-            process.nextTick(flush)
-          }
-          for (const part of writesOf(segments)) duplex.write(part)
-          if (!isFull()) return Effect.void
-          flush()
-          return sent
-        })
-    }
-  })
-
-/**
- * A wire over a stream of Node that is open. Frames that lie whole and aligned in what was read are views of it, so that
- * one of them keeps as much as was read with it, at most 64 KiB. `writesOf` says in what pieces a frame is written.
- */
-export const fromDuplex = (duplex: Duplex, writesOf?: (segments: Segments) => Segments): Open => (limits) =>
-  Effect.gen(function*() {
-    const inbox = makeInbox(limits)
-    const wire = yield* attach(duplex, inbox, writesOf)
-    const onData = (chunk: Uint8Array) => {
-      if (!inbox.came(inbox.cutter.take(chunk, true))) duplex.pause()
-    }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => duplex.on("data", onData).resume()),
-      () => Effect.sync(() => duplex.off("data", onData))
-    )
-    return wire
-  })
-
 /** What is read at once where no body waits for more, and where a large one is expected to follow. */
 const mostRead = 256 * 1024
 const leastRead = 4096
@@ -191,41 +35,227 @@ const staging = (): Buffer => shared ??= Buffer.allocUnsafeSlow(mostRead)
 /** How much of a body must be missing for it to be read into at once. */
 const directBytes = 16 * 1024
 
+/** What was sent in one turn of the event loop is written at its end. */
+const flush = (wire: NetWire): void => wire.flush()
+
+/** Many may be open and idle, so it is one object, and its effects are made once. */
+class NetWire implements FrameWire {
+  readonly receive: Effect.Effect<RawFrame, unknown>
+  readonly #duplex: Duplex
+  readonly #writesOf: ((segments: Segments) => Segments) | undefined
+  readonly #cutter: FrameCutter.Cutter
+  /** What has come and was not received, and how much that is. */
+  #ready: Array<RawFrame> = []
+  #unread = 0
+  #isPaused = false
+  /** The body that is being assembled is read into. */
+  #isDirect = false
+  /** Why nothing more comes: what has come is received first. And why nothing more goes. */
+  #ended: Why | undefined
+  #broken: Why | undefined
+  /** Who waits to receive, and who to send. */
+  #receiver: ((next: Effect.Effect<RawFrame, unknown>) => void) | undefined
+  #blocked: Array<(sent: Effect.Effect<void, unknown>) => void> | undefined
+  #isCorked = false
+
+  /** Its bytes come by `came`, or are read with `buffer` and `read`. The duplex stays the caller's to close. */
+  constructor(duplex: Duplex, limits: Limits, writesOf?: (segments: Segments) => Segments) {
+    this.#duplex = duplex
+    this.#writesOf = writesOf
+    this.#cutter = FrameCutter.make(limits, nodeMemory)
+    // Who waits is resumed with the same effect, and takes by itself: what is not received any more is not taken.
+    this.receive = Effect.callback((resume) => {
+      const next = this.#next()
+      if (next === undefined) this.#receiver = resume
+      else resume(next)
+    })
+    duplex.on("drain", this.#onDrain).on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose)
+    if (duplex.closed) this.#onClose()
+  }
+
+  /** No more is received, and what was sent leaves by itself. */
+  detach(): void {
+    const duplex = this.#duplex
+    this.#end(closed)
+    duplex.off("drain", this.#onDrain).off("end", this.#onEnd).off("close", this.#onClose)
+    // It is closed when everything is sent: one whose peer takes nothing more would stay for ever.
+    if (this.#isFull()) duplex.destroy()
+    else this.flush()
+  }
+
+  // --- what comes ----------------------------------------------------------------------------------------------------
+
+  /** Bytes have come that nobody writes to any more; gives whether more may come. */
+  came(bytes: Uint8Array): boolean {
+    return this.#cut(this.#cutter.take(bytes, true))
+  }
+
+  /** Where what comes next is put. */
+  buffer(): Uint8Array {
+    const rest = this.#cutter.rest()
+    const wasDirect = this.#isDirect
+    this.#isDirect = rest !== undefined && rest.length >= directBytes
+    if (this.#isDirect && rest !== undefined) return rest
+    // After a large body comes another, most likely, and all but its beginning is to be read directly.
+    return wasDirect ? staging().subarray(0, leastRead) : staging()
+  }
+
+  /** So many bytes were put there; gives whether more may come. */
+  read(count: number, bytes: Uint8Array): boolean {
+    if (!this.#isDirect) return this.#cut(this.#cutter.take(bytes.subarray(0, count), false))
+    this.#cutter.filled(count)
+    return this.#cut(undefined)
+  }
+
+  #cut(malformed: MalformedFrame | undefined): boolean {
+    const { frames } = this.#cutter
+    for (const frame of frames) {
+      this.#unread += frame.body.length + frameCost
+      this.#ready.push(frame)
+    }
+    frames.length = 0
+    if (malformed !== undefined) this.#end(() => malformed)
+    else if (this.#ready.length > 0) this.#wake()
+    this.#isPaused = this.#ended !== undefined || this.#unread > unreadBytes
+    return !this.#isPaused
+  }
+
+  #next(): Effect.Effect<RawFrame, unknown> | undefined {
+    const frame = this.#ready.shift()
+    if (frame === undefined) return this.#ended === undefined ? undefined : Effect.fail(this.#ended())
+    this.#unread -= frame.body.length + frameCost
+    if (this.#isPaused && this.#ended === undefined && this.#unread <= unreadBytes / 2) {
+      this.#isPaused = false
+      this.#duplex.resume()
+    }
+    return Effect.succeed(frame)
+  }
+
+  #wake(): void {
+    const resume = this.#receiver
+    this.#receiver = undefined
+    resume?.(this.receive)
+  }
+
+  #end(why: Why): void {
+    this.#ended ??= why
+    this.#wake()
+  }
+
+  // --- what goes -----------------------------------------------------------------------------------------------------
+
+  send(segments: Segments): Effect.Effect<void, unknown> {
+    return Effect.suspend(() => {
+      const duplex = this.#duplex
+      if (duplex.destroyed || duplex.writableEnded) return Effect.fail((this.#broken ?? closed)())
+      if (!this.#isCorked) {
+        this.#isCorked = true
+        duplex.cork()
+        process.nextTick(flush, this)
+      }
+      for (const part of this.#writesOf?.(segments) ?? segments) duplex.write(part)
+      if (!this.#isFull()) return Effect.void
+      this.flush()
+      return this.#sent()
+    })
+  }
+
+  #sent(): Effect.Effect<void, unknown> {
+    return Effect.callback((resume) => {
+      if (this.#broken !== undefined) resume(Effect.fail(this.#broken()))
+      else if (!this.#isFull()) resume(Effect.void)
+      else (this.#blocked ??= []).push(resume)
+    })
+  }
+
+  #isFull(): boolean {
+    return this.#duplex.writableLength >= this.#duplex.writableHighWaterMark
+  }
+
+  /** Writes what was sent. */
+  flush(): void {
+    if (!this.#isCorked) return
+    this.#isCorked = false
+    this.#duplex.uncork()
+  }
+
+  // --- what the stream tells -----------------------------------------------------------------------------------------
+
+  readonly #onDrain = () => {
+    const blocked = this.#blocked
+    this.#blocked = undefined
+    if (blocked !== undefined) { for (const resume of blocked) resume(this.#sent()) }
+  }
+  readonly #onEnd = () => this.#end(closed)
+  readonly #onError = (cause: unknown) => {
+    this.#broken ??= () => cause
+    this.#end(this.#broken)
+  }
+  readonly #onClose = () => {
+    this.#broken ??= closed
+    this.#end(this.#broken)
+    this.#onDrain()
+  }
+}
+
+/** Makes something in the scope, at once, and does something else when that closes. */
+const owned = <A>(acquire: () => A, release: (a: A) => void): Effect.Effect<A, never, Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (scope) =>
+    Effect.uninterruptible(Effect.suspend(() => {
+      const a = acquire()
+      return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release(a))), a)
+    })))
+
+/**
+ * A wire over a stream of Node that is open. Frames that lie whole and aligned in what was read are views of it, so that
+ * one of them keeps as much as was read with it, at most 64 KiB. `writesOf` says in what pieces a frame is written.
+ */
+export const fromDuplex = (duplex: Duplex, writesOf?: (segments: Segments) => Segments): Open => (limits) =>
+  Effect.map(
+    owned(() => {
+      const wire = new NetWire(duplex, limits, writesOf)
+      const onData = (chunk: Uint8Array) => {
+        if (!wire.came(chunk)) duplex.pause()
+      }
+      duplex.on("data", onData).resume()
+      return { wire, onData }
+    }, ({ onData, wire }) => {
+      duplex.off("data", onData)
+      wire.detach()
+    }),
+    ({ wire }) => wire
+  )
+
 /**
  * Dials, and reads without a copy: the system puts the bytes of large bodies where they belong. Fails with what the
  * system says.
  */
 export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
-  Effect.gen(function*() {
-    const inbox = makeInbox(limits)
-    const { cutter } = inbox
-    let isDirect = false
-    const buffer = (): Uint8Array => {
-      const rest = cutter.rest()
-      const wasDirect = isDirect
-      isDirect = rest !== undefined && rest.length >= directBytes
-      if (isDirect && rest !== undefined) return rest
-      // After a large body comes another, most likely, and all but its beginning is to be read directly.
-      return wasDirect ? staging().subarray(0, leastRead) : staging()
-    }
-    const callback = (count: number, bytes: Uint8Array): boolean => {
-      if (isDirect) {
-        cutter.filled(count)
-        return inbox.came(undefined)
+  Effect.flatMap(
+    owned(() => {
+      const onread = {
+        buffer: () => wire.buffer(),
+        callback: (count: number, bytes: Uint8Array) => wire.read(count, bytes)
       }
-      return inbox.came(cutter.take(bytes.subarray(0, count), false))
-    }
-    const socket = yield* Effect.acquireRelease(
-      Effect.sync(() => Net.connect({ ...options, noDelay: true, onread: { buffer, callback } })),
-      (socket) =>
-        Effect.sync(() => {
-          if (socket.connecting) socket.destroy()
-          else socket.destroySoon()
+      // It asks for a buffer before `connect` returns.
+      const socket = new Net.Socket({ onread })
+      const wire = new NetWire(socket, limits)
+      socket.setNoDelay(true).connect(options)
+      return { socket, wire }
+    }, ({ socket, wire }) => {
+      if (socket.connecting) {
+        socket.destroy()
+        return
+      }
+      wire.detach()
+      socket.destroySoon()
+    }),
+    ({ socket, wire }) =>
+      Effect.callback<NetWire, unknown>((resume) => {
+        const failed = (cause: unknown) => resume(Effect.fail(cause))
+        socket.once("error", failed).once("connect", () => {
+          socket.off("error", failed)
+          resume(Effect.succeed(wire))
         })
-    )
-    yield* Effect.callback<void, unknown>((resume) => {
-      socket.on("error", (cause) => resume(Effect.fail(cause)))
-      socket.once("connect", () => resume(Effect.void))
-    })
-    return yield* attach(socket, inbox)
-  })
+      })
+  )

@@ -3,23 +3,98 @@
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
-import type { FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import type { DeviceFrame, FeederFrame, FeedInfo, Link, RemoteDevices } from "../RemoteDevices.ts"
 import { DeviceLost, FeedRefused } from "../RemoteDevices.ts"
 import * as Frames from "./frames.ts"
 import type { Address } from "./socketAddress.ts"
 import { codeOf } from "./socketDial.ts"
 import type { Directory } from "./socketDirectory.ts"
-import { connect, rootOf } from "./socketLink.ts"
+import type { LinkConfig } from "./socketLink.ts"
+import { FrameLink, rootOf } from "./socketLink.ts"
 import { mostFrameBytes } from "./socketOptions.ts"
 import { failureOf, TlsFailed } from "./socketTls.ts"
-import type { Open } from "./socketWire.ts"
+import type { FrameWire, Open } from "./socketWire.ts"
 
 /** Nobody listens at a refused address, so whoever did has ended, and its memory with it. */
 const fateOf = (root: unknown): "gone" | "unknown" => {
   const code = codeOf(root)
   return code === "ECONNREFUSED" || code === "ENOENT" ? "gone" : "unknown"
 }
+
+/** A link to a device that is dialled. Many may be open and idle, so it is one object. */
+class DialledLink implements Link, LinkConfig<DeviceFrame> {
+  readonly receive: Effect.Effect<DeviceFrame, DeviceLost>
+  readonly #device: string
+  readonly #feed: FeedInfo
+  readonly #address: Address
+  readonly #credential: Redacted.Redacted<string> | undefined
+  readonly #link: FrameLink<DeviceFrame>
+  #hasAnswered = false
+
+  constructor({ address, credential, device, feed }: Dialled, wire: FrameWire) {
+    this.#device = device
+    this.#feed = feed
+    this.#address = address
+    this.#credential = credential
+    this.#link = new FrameLink(this, wire)
+    this.receive = this.#link.receive
+  }
+
+  send(frame: FeederFrame): Effect.Effect<void, DeviceLost> {
+    const credential = this.#credential
+    return this.#link.send(Frames.encodeFeederFrame(
+      frame._tag === "Hello" && credential !== undefined
+        ? { ...frame, credential: Redacted.value(credential) }
+        : frame,
+      this.#feed
+    ))
+  }
+
+  lost(error: unknown): DeviceLost {
+    return lost(this.#device, this.#address, error)
+  }
+
+  /** A host that expects TLS does not say so to one that speaks plain frames. */
+  ended(cause: unknown): DeviceLost {
+    const error = this.lost(cause)
+    const { cause: known } = error
+    if (this.#hasAnswered || known instanceof TlsFailed || known instanceof Frames.MalformedFrame) return error
+    const address = this.#address
+    const why = codeOf(known) === undefined ? "" : ` (${codeOf(known)})`
+    const isPlain = address._tag === "Net" && !address.isSecure
+    const advice = isPlain ? "; if it has a certificate, write its address as tls://" : ""
+    const early = new Error(`${address.text} ended the link before it answered${why}${advice}`)
+    return new DeviceLost({ device: this.#device, fate: error.fate, cause: early })
+  }
+
+  decode(raw: Frames.RawFrame): Result.Result<DeviceFrame, Frames.MalformedFrame> {
+    const frame = Frames.decodeDeviceFrame(raw)
+    if (Result.isSuccess(frame)) this.#hasAnswered = true
+    return frame
+  }
+
+  refusal(): undefined {
+    return undefined
+  }
+}
+
+/** What a link is to. */
+interface Dialled {
+  readonly device: string
+  readonly feed: FeedInfo
+  readonly address: Address
+  readonly credential: Redacted.Redacted<string> | undefined
+}
+
+const lost = (device: string, { text }: Address, error: unknown): DeviceLost => {
+  const cause = rootOf(error)
+  return new DeviceLost({ device, fate: fateOf(cause), cause: failureOf(text, cause) ?? cause })
+}
+
+/** How much a device may say at once; it sends no batches. */
+const limits = { frameBytes: 0, controlBytes: mostFrameBytes }
 
 /** The devices of a directory. */
 export const make = (options: {
@@ -29,51 +104,14 @@ export const make = (options: {
 }): RemoteDevices["Service"] => {
   const { credential, dial, directory } = options
 
-  const link = (
-    device: string,
-    feed: FeedInfo,
-    address: Address
-  ): Effect.Effect<Link, DeviceLost, Scope.Scope> =>
-    Effect.gen(function*() {
-      const place = address.text
-      const lost = (error: unknown) => {
-        const cause = rootOf(error)
-        return new DeviceLost({ device, fate: fateOf(cause), cause: failureOf(place, cause) ?? cause })
-      }
-      const { receive, send } = yield* connect({
-        open: dial(address),
-        lost,
-        decode: Frames.decodeDeviceFrame,
-        refusal: () => undefined,
-        limits: { frameBytes: 0, controlBytes: mostFrameBytes }
-      }).pipe(
-        Effect.tapError((error) => error.cause instanceof TlsFailed ? Effect.logWarning(error.message) : Effect.void)
-      )
-      let hasAnswered = false
-      const heard = Effect.sync(() => {
-        hasAnswered = true
-      })
-      /** A host that expects TLS does not say so to one that speaks plain frames. */
-      const unanswered = (error: DeviceLost) => {
-        const { cause } = error
-        if (hasAnswered || cause instanceof TlsFailed || cause instanceof Frames.MalformedFrame) return error
-        const why = codeOf(cause) === undefined ? "" : ` (${codeOf(cause)})`
-        const isPlain = address._tag === "Net" && !address.isSecure
-        const advice = isPlain ? "; if it has a certificate, write its address as tls://" : ""
-        const early = new Error(`${place} ended the link before it answered${why}${advice}`)
-        return new DeviceLost({ device, fate: error.fate, cause: early })
-      }
-      return {
-        send: (frame) =>
-          send(Frames.encodeFeederFrame(
-            frame._tag === "Hello" && credential !== undefined
-              ? { ...frame, credential: Redacted.value(credential) }
-              : frame,
-            feed
-          )),
-        receive: Effect.mapError(Effect.tap(receive, heard), unanswered)
-      }
-    })
+  const link = (dialled: Dialled): Effect.Effect<Link, DeviceLost, Scope.Scope> => {
+    const { address, device } = dialled
+    return dial(address)(limits).pipe(
+      Effect.mapError((error) => lost(device, address, error)),
+      Effect.tapError((error) => error.cause instanceof TlsFailed ? Effect.logWarning(error.message) : Effect.void),
+      Effect.map((wire) => new DialledLink(dialled, wire))
+    )
+  }
 
   const open = (device: string, feed: FeedInfo): Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope> =>
     Effect.suspend((): Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope> => {
@@ -88,11 +126,11 @@ export const make = (options: {
             : new FeedRefused({ device, reason: "invalid", detail })
         )
       }
-      const counted = Effect.acquireRelease(
-        Effect.sync(() => directory.linked(device)),
-        () => Effect.sync(() => directory.unlinked(device))
-      )
-      return Effect.andThen(counted, link(device, feed, address)).pipe(
+      const counted = Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+        directory.linked(device)
+        return Scope.addFinalizer(scope, Effect.sync(() => directory.unlinked(device)))
+      }))
+      return Effect.andThen(counted, link({ device, feed, address, credential })).pipe(
         Effect.tapError(() => Effect.sync(() => directory.failed(device)))
       )
     })

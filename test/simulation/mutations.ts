@@ -341,7 +341,10 @@ export const mutations: ReadonlyArray<Mutation> = [
     law: 6,
     within: 5000,
     where: (plan) => plan.concurrency > 1 && plan.faults > 4,
-    edits: [[lines, "      collecting = need\n    }\n    changed()", "      collecting = need\n    }"]]
+    edits: [
+      [lines, "        lineChanged(line)\n        changed()", "        lineChanged(line)"],
+      [lines, "    lineChanged(line)\n    changed()\n  }", "    lineChanged(line)\n  }"]
+    ]
   },
   {
     name: "a report that is due wakes nobody",
