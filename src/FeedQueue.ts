@@ -205,9 +205,9 @@ export interface Taker {
    * Takes what there is, if nobody stands in line before it, and gives whether it did. If there is nothing it comes into line,
    * unless the queue is closed. Resumes fibers that offer, so it must not be called in a step.
    */
-  readonly takeUnsafe: () => boolean
+  takeUnsafe(): boolean
   /** Leaves the line, and has taken nothing there. */
-  readonly leaveUnsafe: () => void
+  leaveUnsafe(): void
 }
 
 /**
@@ -306,7 +306,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   let isAbandoned = false // closed at once
   let isFlushing = false
 
-  const { admitPart, attempt, attemptUnsafe, changed, enter, leaveUnsafe, offers, takers } = WaitingLines.make({
+  const lines = WaitingLines.make({
     dispatcher: store.dispatcher,
     onNeed(need) {
       store.capacity = capacity + need - 1
@@ -314,6 +314,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     onCollect,
     onShort
   })
+  const { admitPart, attempt, changed, enter, offers, takers } = lines
 
   const one = () => 1
 
@@ -448,7 +449,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const extract = (
     least: number,
     most: number,
-    onTake: OnTake<A> | undefined,
+    onTake: OnTake<A> | TakerOptions<A> | undefined,
     next: (most: number) => Taken<A> = nextOnes
   ): Arr.NonEmptyArray<A> => {
     if (held() >= least) {
@@ -456,7 +457,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       const { count, entries, isCut } = next(most)
       if (Arr.isArrayNonEmpty(entries) && (isCut || count >= least)) {
         onHandOut?.(entries, isCut)
-        onTake?.(entries)
+        if (typeof onTake === "object") onTake.onTake(entries)
+        else onTake?.(entries)
         changed()
         return entries
       }
@@ -484,19 +486,11 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const takeAvailable = (n: number, onTake?: OnTake<A>) => taking(1, one, () => extract(1, n, onTake))
   const isAnyOrClosed = () => isClosed || held() > 0
 
-  const taker = (options: TakerOptions<A>): Taker => {
-    const onTake: OnTake<A> = (elements) => options.onTake(elements)
-    const place = WaitingLines.standing({
-      need: 1,
-      refusal: QueueEnded,
-      isDue: isAnyOrClosed,
-      isWorth: () => held() >= Math.min(options.most(), capacity / 2),
-      attempt: () => extract(1, Math.max(1, options.most()), onTake, nextThrough)
-    }, () => options.onTurn())
-    return {
-      takeUnsafe: () => attemptUnsafe(takers, place),
-      leaveUnsafe: () => leaveUnsafe(takers, place)
-    }
+  const through = {
+    lines,
+    isDue: isAnyOrClosed,
+    isWorth: (most: number) => held() >= Math.min(most, capacity / 2),
+    take: (options: TakerOptions<A>) => extract(1, Math.max(1, options.most()), options, nextThrough)
   }
   const takeUpTo = (n: number, onTake?: OnTake<A>) =>
     taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n, onTake))
@@ -569,7 +563,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     takeUpTo: (n, onTake) => counted("takeUpTo", n, () => takeUpTo(n, onTake)),
     takeWithin: (n, duration, onTake) => counted("takeWithin", n, () => takeWithin(n, duration, onTake)),
     takeAvailable: (n, onTake) => counted("takeAvailable", n, () => takeAvailable(n, onTake)),
-    taker,
+    taker: (options) => new LineTaker(through, options),
     close: (options) => options?.cancelPending === true ? Effect.sync(closeNowUnsafe) : closeInTurn,
     isClosed: Effect.sync(() => isClosed),
     size: Effect.sync(sizeUnsafe),
@@ -607,6 +601,67 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       const need = store.capacity - capacity + 1
       return need > 1 ? Math.max(0, need - held()) : 0
     }
+  }
+}
+
+/** What the takers of a queue share that are no fibers. */
+interface Through<A> {
+  readonly lines: WaitingLines.WaitingLines
+  readonly isDue: () => boolean
+  readonly isWorth: (most: number) => boolean
+  readonly take: (options: TakerOptions<A>) => ReadonlyArray<A>
+}
+
+/** A taker, its place in line and its turn there, in one: there is one for each link of a feeder. */
+class LineTaker<A>
+  implements Taker, WaitingLines.Standing<ReadonlyArray<A>, QueueEnded>, Turn<ReadonlyArray<A>, QueueEnded>
+{
+  stage: "out" | "asking" | "in" = "out"
+  wake: (() => void) | undefined
+  before: WaitingLines.Place | undefined
+  behind: WaitingLines.Place | undefined
+  readonly onTurn: () => void
+  readonly #through: Through<A>
+  readonly #options: TakerOptions<A>
+
+  constructor(through: Through<A>, options: TakerOptions<A>) {
+    this.#through = through
+    this.#options = options
+    this.onTurn = () => options.onTurn()
+  }
+
+  takeUnsafe(): boolean {
+    const { lines } = this.#through
+    return lines.attemptUnsafe(lines.takers, this)
+  }
+
+  leaveUnsafe(): void {
+    const { lines } = this.#through
+    lines.leaveUnsafe(lines.takers, this)
+  }
+
+  get turn(): Turn<ReadonlyArray<A>, QueueEnded> {
+    return this
+  }
+
+  get need(): number {
+    return 1
+  }
+
+  get refusal(): typeof QueueEnded {
+    return QueueEnded
+  }
+
+  isDue(): boolean {
+    return this.#through.isDue()
+  }
+
+  isWorth(): boolean {
+    return this.#through.isWorth(this.#options.most())
+  }
+
+  attempt(): ReadonlyArray<A> {
+    return this.#through.take(this.#options)
   }
 }
 

@@ -550,7 +550,7 @@ describe("FeedQueue", () => {
         const taken: Array<number> = []
         const taker = queue.taker({ most: () => 9, onTake: (elements) => taken.push(...elements), onTurn: () => {} })
         yield* queue.offer(1)
-        yield* start(Effect.andThen(queue.offer(2), Effect.sync(taker.leaveUnsafe)))
+        yield* start(Effect.andThen(queue.offer(2), Effect.sync(() => taker.leaveUnsafe())))
         yield* queue.restore([])
         assert.isTrue(taker.takeUnsafe())
         assert.isFalse(taker.takeUnsafe())

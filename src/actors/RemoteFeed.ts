@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, type ElementTooLarge } from "../internal/deviceErrors.ts"
@@ -241,24 +242,22 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
     }
   }
 
+  #open(): Effect.Effect<Link, DeviceLost | FeedRefused, Scope.Scope> {
+    const { config: { leaseMillis }, device } = this
+    return Effect.timeoutOrElse(this.#devices.open(device, this.#info), {
+      duration: leaseMillis,
+      orElse: () => Effect.fail(new DeviceLost({ device, fate: "unknown", cause: new Error("opening it timed out") }))
+    })
+  }
+
   #attempt(ticks: Ticks): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const { config: { leaseMillis }, device } = this
-      this.#lost = undefined
-      this.#failure = undefined
-      return this.#devices.open(device, this.#info).pipe(
-        Effect.timeoutOrElse({
-          duration: leaseMillis,
-          orElse: () =>
-            Effect.fail(new DeviceLost({ device, fate: "unknown", cause: new Error("opening it timed out") }))
-        }),
-        Effect.flatMap((link) => this.#use(link, ticks)),
-        Effect.scoped,
-        Effect.match({
-          onFailure: (error) => this.#linkEnded(error),
-          onSuccess: () => this.#linkEnded(undefined)
-        })
-      )
+    this.#lost = undefined
+    this.#failure = undefined
+    // Made when it is run: what is kept while the link is in use keeps nothing of how it was opened.
+    const linked = Effect.suspend(() => Effect.flatMap(this.#open(), (link) => this.#use(link, ticks)))
+    return Effect.match(Effect.scoped(linked), {
+      onFailure: (error) => this.#linkEnded(error),
+      onSuccess: () => this.#linkEnded(undefined)
     })
   }
 
@@ -295,43 +294,65 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
     )
   }
 
-  /** How it has failed; it may have by now. */
-  #failureNow(): DeviceLost | FeedRefused | undefined {
-    return this.#failure
-  }
-
-  run({ restarts: shared, ticks }: Shared): Effect.Effect<void, DeviceFailed> {
-    return Effect.gen({ self: this }, function*() {
-      const { device, owner } = this
-      const restarts = shared ?? Restarts.make(this.#tolerate)
+  run(shared: Shared): Effect.Effect<void, DeviceFailed> {
+    return Effect.suspend(() => {
       this.#failures = 0
       this.#failure = undefined
       this.applyUnsafe({ _tag: "Begin" })
-      while (this.#state.phase !== "Ended") {
-        const round = restarts.round()
-        if (restarts.opensAt() > owner.now()) {
-          yield* this.#pauseUntil(() => restarts.opensAt(), () => this.#state.phase === "Ended")
-          // A lease that ran out because all had closed their links is taken back, and no failure of the device.
-          this.#failure = undefined
-          continue
-        }
-        yield* shared === undefined ? this.#attempt(ticks) : this.#attemptWithin(restarts, round, ticks)
-        if (this.#failure === undefined && restarts.round() === round) {
-          const { phase } = this.#state
-          if (phase === "Resuming") yield* this.#pause(Math.min(1000, 20 * 2 ** this.#resumes++))
-          else if (phase === "Idle") yield* this.#pause(250)
-        }
-        // It may have failed in that pause.
-        const cause = this.#failureNow()
-        if (cause === undefined) continue
-        this.#last = cause
-        this.#failures++
-        if (this.#state.phase === "Failed" || !(yield* restarts.failed(cause, round, owner.now()))) {
-          this.applyUnsafe({ _tag: "GiveUp" })
-          return yield* new DeviceFailed({ device, failures: shared?.failures() ?? this.#failures, cause })
-        }
+      return this.#next(shared, shared.restarts ?? Restarts.make(this.#tolerate))
+    })
+  }
+
+  /** One link after the other, until the feed has ended here, or the device has failed. */
+  #next(shared: Shared, restarts: Restarts.Restarts): Effect.Effect<void, DeviceFailed> {
+    if (this.#state.phase === "Ended") return Effect.void
+    if (restarts.opensAt() > this.owner.now()) {
+      const pause = this.#pauseUntil(() => restarts.opensAt(), () => this.#state.phase === "Ended")
+      return Effect.flatMap(pause, () => {
+        // A lease that ran out because all had closed their links is taken back, and no failure of the device.
         this.#failure = undefined
+        return this.#next(shared, restarts)
+      })
+    }
+    const round = restarts.round()
+    const attempt = shared.restarts === undefined
+      ? this.#attempt(shared.ticks)
+      : this.#attemptWithin(restarts, round, shared.ticks)
+    return Effect.flatMap(
+      attempt,
+      () =>
+        Effect.flatMap(
+          this.#pauseAfter(restarts, round),
+          () => Effect.flatMap(this.#answer(shared, restarts, round), () => this.#next(shared, restarts))
+        )
+    )
+  }
+
+  /** A link is opened again soon, within the lease; less soon where there is nothing to resume. */
+  #pauseAfter(restarts: Restarts.Restarts, round: number): Effect.Effect<void> {
+    if (this.#failure !== undefined || restarts.round() !== round) return Effect.void
+    const { phase } = this.#state
+    if (phase === "Resuming") return this.#pause(Math.min(1000, 20 * 2 ** this.#resumes++))
+    return phase === "Idle" ? this.#pause(250) : Effect.void
+  }
+
+  /** Answers for how it has failed, if it has. */
+  #answer(shared: Shared, restarts: Restarts.Restarts, round: number): Effect.Effect<void, DeviceFailed> {
+    const { device } = this
+    const cause = this.#failure
+    if (cause === undefined) return Effect.void
+    this.#last = cause
+    const failures = ++this.#failures
+    const tolerated = this.#state.phase === "Failed"
+      ? Effect.succeed(false)
+      : restarts.failed(cause, round, this.owner.now())
+    return Effect.flatMap(tolerated, (isTolerated) => {
+      if (isTolerated) {
+        this.#failure = undefined
+        return Effect.void
       }
+      this.applyUnsafe({ _tag: "GiveUp" })
+      return Effect.fail(new DeviceFailed({ device, failures: shared.restarts?.failures() ?? failures, cause }))
     })
   }
 }

@@ -6,6 +6,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -56,22 +57,27 @@ export const make = <A>(options: {
     if (running === undefined || books.hasEnded || remote.startedIn === running) return Effect.void
     remote.startedIn = running
     remote.failed = undefined
-    const registered = Effect.withFiber<void, RemoteFeed.DeviceFailed>((fiber) => {
-      if (remotes.get(device) !== remote) return Effect.void // it was removed meanwhile
-      remote.fiber = fiber
-      return Effect.flatMap(options.untilKnown(device), () => remote.feed.run(running.shared))
-    })
-    const supervised = registered.pipe(
-      Effect.catch((failed) => {
-        remote.failed = failed
-        if (isTogether) books.failUnsafe(failed)
-        else books.changedUnsafe()
-        return Effect.logWarning(failed.message)
-      }),
-      // A device that fails is its own affair; a defect is the feeder's.
-      Effect.onError((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : running.outer.requestStop(cause))
+    const fed = Effect.suspend(() =>
+      // It may have been removed meanwhile.
+      remotes.get(device) === remote
+        ? Effect.flatMap(options.untilKnown(device), () => remote.feed.run(running.shared))
+        : Effect.void
     )
-    return Effect.asVoid(running.links.fork(device, supervised))
+    const supervised = Effect.catchCause(fed, (cause) => {
+      const failed = Cause.findErrorOption(cause)
+      if (Option.isSome(failed)) {
+        remote.failed = failed.value
+        if (isTogether) books.failUnsafe(failed.value)
+        else books.changedUnsafe()
+        return Effect.logWarning(failed.value.message)
+      }
+      // A device that fails is its own affair; a defect is the feeder's.
+      const told = Cause.hasInterruptsOnly(cause) ? Effect.void : running.outer.requestStop(cause)
+      return Effect.andThen(told, Effect.failCause(cause))
+    })
+    return Effect.map(running.links.fork(device, supervised), (fiber) => {
+      remote.fiber = fiber
+    })
   }
 
   const nameOf = (input: DeviceSpec.Input, change: "added" | "removed"): Effect.Effect<string, FeedError> => {

@@ -200,11 +200,13 @@ class NetWire implements FrameWire {
 
 /** Makes something in the scope, at once, and does something else when that closes. */
 const owned = <A>(acquire: () => A, release: (a: A) => void): Effect.Effect<A, never, Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (scope) =>
-    Effect.uninterruptible(Effect.suspend(() => {
-      const a = acquire()
-      return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => release(a))), a)
-    })))
+  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+    const a = acquire()
+    return Effect.as(Scope.addFinalizer(scope, releasing(release, a)), a)
+  }))
+
+/** It is kept as long as the scope is open, and keeps nothing of how it was made. */
+const releasing = <A>(release: (a: A) => void, a: A): Effect.Effect<void> => Effect.sync(() => release(a))
 
 /**
  * A wire over a stream of Node that is open. Frames that lie whole and aligned in what was read are views of it, so that
@@ -226,13 +228,27 @@ export const fromDuplex = (duplex: Duplex, writesOf?: (segments: Segments) => Se
     ({ wire }) => wire
   )
 
+interface Dialled {
+  readonly socket: Net.Socket
+  readonly wire: NetWire
+}
+
+const hangUp = ({ socket, wire }: Dialled): void => {
+  if (socket.connecting) {
+    socket.destroy()
+    return
+  }
+  wire.detach()
+  socket.destroySoon()
+}
+
 /**
  * Dials, and reads without a copy: the system puts the bytes of large bodies where they belong. Fails with what the
  * system says.
  */
 export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
   Effect.flatMap(
-    owned(() => {
+    owned((): Dialled => {
       const onread = {
         buffer: () => wire.buffer(),
         callback: (count: number, bytes: Uint8Array) => wire.read(count, bytes)
@@ -242,14 +258,7 @@ export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
       const wire = new NetWire(socket, limits)
       socket.setNoDelay(true).connect(options)
       return { socket, wire }
-    }, ({ socket, wire }) => {
-      if (socket.connecting) {
-        socket.destroy()
-        return
-      }
-      wire.detach()
-      socket.destroySoon()
-    }),
+    }, hangUp),
     ({ socket, wire }) =>
       Effect.callback<NetWire, unknown>((resume) => {
         const failed = (cause: unknown) => resume(Effect.fail(cause))

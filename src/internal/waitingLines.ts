@@ -50,7 +50,7 @@ interface Part {
 }
 
 /** A fiber in line; `wake` is there while it sleeps. */
-interface Place {
+export interface Place {
   readonly turn: Pick<Turn<unknown, unknown>, "need" | "isDue" | "isWorth" | "part">
   wake: (() => void) | undefined
   before: Place | undefined
@@ -127,23 +127,13 @@ export interface WaitingLines {
   readonly leaveUnsafe: <X, E>(line: Line, place: Standing<X, E>) => void
 }
 
-/** The place of who is no fiber, and takes by itself when it is its turn. It comes into line again and again. */
+/** The place of who is no fiber, and makes its attempts by itself. It comes into line again and again. */
 export interface Standing<X, E> extends Place {
   readonly turn: Turn<X, E>
+  stage: "out" | "asking" | "in"
   /** Called when it is its turn: it has to attempt it, or to leave. Must not throw. */
   readonly onTurn: () => void
-  stage: "out" | "asking" | "in"
 }
-
-/** A place that is not in line yet. */
-export const standing = <X, E>(turn: Turn<X, E>, onTurn: () => void): Standing<X, E> => ({
-  turn,
-  onTurn,
-  wake: undefined,
-  before: undefined,
-  behind: undefined,
-  stage: "out"
-})
 
 export const make = (options: {
   readonly dispatcher: Scheduler.SchedulerDispatcher

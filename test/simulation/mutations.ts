@@ -396,12 +396,12 @@ export const mutations: ReadonlyArray<Mutation> = [
     within: 500,
     edits: [[
       remote,
-      "import * as Effect from \"effect/Effect\"",
-      "import * as Effect from \"effect/Effect\"\nimport * as Scope from \"effect/Scope\""
+      "import type * as Scope from \"effect/Scope\"",
+      "import * as Scope from \"effect/Scope\""
     ], [
       remote,
-      "        Effect.scoped,",
-      "        Effect.provideServiceEffect(Scope.Scope, Scope.make()),"
+      "Effect.match(Effect.scoped(linked), {",
+      "Effect.match(Effect.provideServiceEffect(linked, Scope.Scope, Scope.make()), {"
     ]]
   },
   {
