@@ -21,6 +21,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
+import type * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 
@@ -176,6 +177,10 @@ interface Link<out E> {
   readonly unlink: () => void
 }
 
+/** A scheduler's turn of who forks: a fiber that waits for what is outside needs no turns of its own. */
+const nextTurn = (dispatcher: Scheduler.SchedulerDispatcher): Effect.Effect<void> =>
+  Effect.callback((resume) => dispatcher.scheduleTask(() => resume(Effect.void), 0))
+
 const open = <E>(
   options: Options,
   link: (branch: Branch<E>) => Link<E>
@@ -279,15 +284,17 @@ const makeUnsafe = <E>(
     [TypeId]: TypeId,
     name,
     fork: (fiberName, effect) =>
-      Effect.contextWith((services) => {
-        if (stop !== undefined) return Effect.forkDetach(Effect.interrupt, { startImmediately: true })
-        // One step from start to registration: no stop can come in between and miss the fiber.
-        const fiber = Effect.runForkWith(services)(Effect.andThen(Effect.yieldNow, effect))
-        fibers.set(fiber, fiberName)
-        resting.closeUnsafe()
-        fiber.addObserver((exit) => ended(fiber, fiberName, exit))
-        return Effect.succeed(fiber)
-      }),
+      Effect.contextWith((services) =>
+        Effect.withFiber(({ currentDispatcher: dispatcher }) => {
+          if (stop !== undefined) return Effect.forkDetach(Effect.interrupt, { startImmediately: true })
+          // One step from start to registration: no stop can come in between and miss the fiber.
+          const fiber = Effect.runForkWith(services)(Effect.flatMap(nextTurn(dispatcher), () => effect))
+          fibers.set(fiber, fiberName)
+          resting.closeUnsafe()
+          fiber.addObserver((exit) => ended(fiber, fiberName, exit))
+          return Effect.succeed(fiber)
+        })
+      ),
     requestStop: (cause = Cause.empty) =>
       Effect.suspend(() => {
         const clean = cause.reasons.every(Cause.isInterruptReason)

@@ -7,7 +7,10 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
@@ -255,9 +258,12 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
     this.#failure = undefined
     // Made when it is run: what is kept while the link is in use keeps nothing of how it was opened.
     const linked = Effect.suspend(() => Effect.flatMap(this.#open(), (link) => this.#use(link, ticks)))
-    return Effect.match(Effect.scoped(linked), {
-      onFailure: (error) => this.#linkEnded(error),
-      onSuccess: () => this.#linkEnded(undefined)
+    return Effect.flatMap(Effect.exit(Effect.scoped(linked)), (exit) => {
+      const failed = Exit.isFailure(exit) ? Cause.findError(exit.cause) : undefined
+      // A defect, or an interruption.
+      if (failed !== undefined && Result.isFailure(failed)) return Effect.failCause(failed.failure)
+      this.#linkEnded(failed?.success)
+      return Effect.void
     })
   }
 

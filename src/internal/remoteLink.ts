@@ -126,10 +126,11 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     this.#ticks.addUnsafe(this)
     this.#apply({ _tag: "Opened", now: this.#now() })
     if (this.#isOver) return
-    this.#reader = this.#fork(
-      Effect.forever(Effect.map(this.#link.receive, (frame) => this.#received(frame)), { disableYield: true }),
-      (exit) => this.#over(exit)
-    )
+    const next: Effect.Effect<void, DeviceLost> = Effect.flatMap(this.#link.receive, (frame) => {
+      this.#received(frame)
+      return next
+    })
+    this.#reader = this.#fork(next, (exit) => this.#over(exit))
   }
 
   #fork<B>(

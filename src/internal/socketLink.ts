@@ -1,6 +1,7 @@
 /**
  * A wire as a link of frames, on either side.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -29,50 +30,81 @@ export const rootOf = (cause: unknown): unknown => {
 
 /** What a wire is made a link with. */
 export interface LinkConfig<F> {
-  lost(cause: unknown): DeviceLost
-  /** The same when nothing more comes; by default it is `lost`. */
-  ended?(cause: unknown): DeviceLost
-  decode(raw: RawFrame): Result.Result<F, MalformedFrame>
-  refusal(malformed: MalformedFrame): Segments | undefined
+  readonly lost: (cause: unknown) => DeviceLost
+  readonly decode: (raw: RawFrame) => Result.Result<F, MalformedFrame>
+  readonly refusal: (malformed: MalformedFrame) => Segments | undefined
 }
 
 /** A wire as a link of frames. Bytes that are not a frame are told to the peer, if it can be, and end it. */
-export class FrameLink<F> {
+export abstract class FrameLink<F> {
   readonly receive: Effect.Effect<F, DeviceLost>
-  readonly #config: LinkConfig<F>
   readonly #wire: FrameWire
 
-  constructor(config: LinkConfig<F>, wire: FrameWire) {
-    this.#config = config
+  constructor(wire: FrameWire) {
     this.#wire = wire
-    this.receive = Effect.matchEffect(wire.receive, {
-      onFailure: (cause) => cause instanceof MalformedFrame ? this.#refuse(cause) : Effect.fail(this.#ended(cause)),
+    this.receive = Effect.matchCauseEffect(wire.receive, {
+      onFailure: (cause) => this.#ended(cause),
       onSuccess: (raw) => {
-        const frame = config.decode(raw)
+        const frame = this.decode(raw)
         return Result.isSuccess(frame) ? Effect.succeed(frame.success) : this.#refuse(frame.failure)
       }
     })
   }
 
-  send(segments: Segments): Effect.Effect<void, DeviceLost> {
-    return Effect.mapError(this.#wire.send(segments), (cause) => this.#config.lost(cause))
+  abstract lost(cause: unknown): DeviceLost
+
+  /** The same where nothing more comes. */
+  ended(cause: unknown): DeviceLost {
+    return this.lost(cause)
   }
 
-  #ended(cause: unknown): DeviceLost {
-    return this.#config.ended?.(cause) ?? this.#config.lost(cause)
+  abstract decode(raw: RawFrame): Result.Result<F, MalformedFrame>
+
+  abstract refusal(malformed: MalformedFrame): Segments | undefined
+
+  write(segments: Segments): Effect.Effect<void, DeviceLost> {
+    return Effect.mapError(this.#wire.send(segments), (cause) => this.lost(cause))
+  }
+
+  #ended(cause: Cause.Cause<unknown>): Effect.Effect<never, DeviceLost> {
+    const failed = Cause.findFail(cause)
+    if (Result.isFailure(failed)) return Effect.failCause(failed.failure)
+    const { error } = failed.success
+    return error instanceof MalformedFrame ? this.#refuse(error) : Effect.fail(this.ended(error))
   }
 
   #refuse(malformed: MalformedFrame): Effect.Effect<never, DeviceLost> {
-    const segments = this.#config.refusal(malformed)
-    const told = segments === undefined ? Effect.void : this.send(segments)
-    return Effect.andThen(told, Effect.fail(this.#ended(malformed)))
+    const segments = this.refusal(malformed)
+    const told = segments === undefined ? Effect.void : this.write(segments)
+    return Effect.andThen(told, Effect.fail(this.ended(malformed)))
   }
 }
 
-/** The same, as what has only functions. */
+class ConfiguredLink<F> extends FrameLink<F> {
+  readonly #config: LinkConfig<F>
+
+  constructor(config: LinkConfig<F>, wire: FrameWire) {
+    super(wire)
+    this.#config = config
+  }
+
+  lost(cause: unknown): DeviceLost {
+    return this.#config.lost(cause)
+  }
+
+  decode(raw: RawFrame): Result.Result<F, MalformedFrame> {
+    return this.#config.decode(raw)
+  }
+
+  refusal(malformed: MalformedFrame): Segments | undefined {
+    return this.#config.refusal(malformed)
+  }
+}
+
+/** The same, by functions. */
 export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: FrameWire }): Connection<F> => {
-  const link = new FrameLink(options, options.wire)
-  return { send: (segments) => link.send(segments), receive: link.receive }
+  const link = new ConfiguredLink(options, options.wire)
+  return { send: (segments) => link.write(segments), receive: link.receive }
 }
 
 /** Opens a wire as a link of frames. */

@@ -242,29 +242,31 @@ const hangUp = ({ socket, wire }: Dialled): void => {
   socket.destroySoon()
 }
 
+const dialled = (options: Net.NetConnectOpts, limits: Limits): Dialled => {
+  // It asks for a buffer before `connect` returns.
+  const socket = new Net.Socket({
+    onread: {
+      buffer: () => wire.buffer(),
+      callback: (count: number, bytes: Uint8Array) => wire.read(count, bytes)
+    }
+  })
+  const wire = new NetWire(socket, limits)
+  socket.setNoDelay(true).connect(options)
+  return { socket, wire }
+}
+
+const connected = ({ socket, wire }: Dialled): Effect.Effect<FrameWire, unknown> =>
+  Effect.callback((resume) => {
+    const failed = (cause: unknown) => resume(Effect.fail(cause))
+    socket.once("error", failed).once("connect", () => {
+      socket.off("error", failed)
+      resume(Effect.succeed(wire))
+    })
+  })
+
 /**
  * Dials, and reads without a copy: the system puts the bytes of large bodies where they belong. Fails with what the
  * system says.
  */
 export const dial = (options: Net.NetConnectOpts): Open => (limits) =>
-  Effect.flatMap(
-    owned((): Dialled => {
-      const onread = {
-        buffer: () => wire.buffer(),
-        callback: (count: number, bytes: Uint8Array) => wire.read(count, bytes)
-      }
-      // It asks for a buffer before `connect` returns.
-      const socket = new Net.Socket({ onread })
-      const wire = new NetWire(socket, limits)
-      socket.setNoDelay(true).connect(options)
-      return { socket, wire }
-    }, hangUp),
-    ({ socket, wire }) =>
-      Effect.callback<NetWire, unknown>((resume) => {
-        const failed = (cause: unknown) => resume(Effect.fail(cause))
-        socket.once("error", failed).once("connect", () => {
-          socket.off("error", failed)
-          resume(Effect.succeed(wire))
-        })
-      })
-  )
+  Effect.flatMap(owned(() => dialled(options, limits), hangUp), connected)

@@ -11,7 +11,6 @@ import * as Frames from "./frames.ts"
 import type { Address } from "./socketAddress.ts"
 import { codeOf } from "./socketDial.ts"
 import type { Directory } from "./socketDirectory.ts"
-import type { LinkConfig } from "./socketLink.ts"
 import { FrameLink, rootOf } from "./socketLink.ts"
 import { mostFrameBytes } from "./socketOptions.ts"
 import { failureOf, TlsFailed } from "./socketTls.ts"
@@ -24,27 +23,24 @@ const fateOf = (root: unknown): "gone" | "unknown" => {
 }
 
 /** A link to a device that is dialled. Many may be open and idle, so it is one object. */
-class DialledLink implements Link, LinkConfig<DeviceFrame> {
-  readonly receive: Effect.Effect<DeviceFrame, DeviceLost>
+class DialledLink extends FrameLink<DeviceFrame> implements Link {
   readonly #device: string
   readonly #feed: FeedInfo
   readonly #address: Address
   readonly #credential: Redacted.Redacted<string> | undefined
-  readonly #link: FrameLink<DeviceFrame>
   #hasAnswered = false
 
   constructor({ address, credential, device, feed }: Dialled, wire: FrameWire) {
+    super(wire)
     this.#device = device
     this.#feed = feed
     this.#address = address
     this.#credential = credential
-    this.#link = new FrameLink(this, wire)
-    this.receive = this.#link.receive
   }
 
   send(frame: FeederFrame): Effect.Effect<void, DeviceLost> {
     const credential = this.#credential
-    return this.#link.send(Frames.encodeFeederFrame(
+    return this.write(Frames.encodeFeederFrame(
       frame._tag === "Hello" && credential !== undefined
         ? { ...frame, credential: Redacted.value(credential) }
         : frame,
@@ -57,7 +53,7 @@ class DialledLink implements Link, LinkConfig<DeviceFrame> {
   }
 
   /** A host that expects TLS does not say so to one that speaks plain frames. */
-  ended(cause: unknown): DeviceLost {
+  override ended(cause: unknown): DeviceLost {
     const error = this.lost(cause)
     const { cause: known } = error
     if (this.#hasAnswered || known instanceof TlsFailed || known instanceof Frames.MalformedFrame) return error
@@ -126,10 +122,12 @@ export const make = (options: {
             : new FeedRefused({ device, reason: "invalid", detail })
         )
       }
-      const counted = Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
-        directory.linked(device)
-        return Scope.addFinalizer(scope, Effect.sync(() => directory.unlinked(device)))
-      }))
+      const counted = !directory.mayChange ?
+        Effect.void :
+        Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+          directory.linked(device)
+          return Scope.addFinalizer(scope, Effect.sync(() => directory.unlinked(device)))
+        }))
       return Effect.andThen(counted, link({ device, feed, address, credential })).pipe(
         Effect.tapError(() => Effect.sync(() => directory.failed(device)))
       )

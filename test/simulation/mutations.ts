@@ -400,8 +400,8 @@ export const mutations: ReadonlyArray<Mutation> = [
       "import * as Scope from \"effect/Scope\""
     ], [
       remote,
-      "Effect.match(Effect.scoped(linked), {",
-      "Effect.match(Effect.provideServiceEffect(linked, Scope.Scope, Scope.make()), {"
+      "Effect.exit(Effect.scoped(linked))",
+      "Effect.exit(Effect.provideServiceEffect(linked, Scope.Scope, Scope.make()))"
     ]]
   },
   {
