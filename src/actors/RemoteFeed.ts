@@ -11,7 +11,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { FeedQueue } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import { DeviceFailed, type ElementTooLarge } from "../internal/deviceErrors.ts"
@@ -256,9 +256,14 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
   #attempt(ticks: Ticks): Effect.Effect<void> {
     this.#lost = undefined
     this.#failure = undefined
+    // It lasts as long as the link is used, and is in the context of what opens that.
+    const scope = Scope.makeUnsafe()
     // Made when it is run: what is kept while the link is in use keeps nothing of how it was opened.
-    const linked = Effect.suspend(() => Effect.flatMap(this.#open(), (link) => this.#use(link, ticks)))
-    return Effect.flatMap(Effect.exit(Effect.scoped(linked)), (exit) => {
+    const linked = Effect.suspend(() =>
+      Effect.flatMap(Scope.provide(this.#open(), scope), (link) => this.#use(link, ticks))
+    )
+    const closed = Effect.onExit(linked, (exit) => Scope.close(scope, exit))
+    return Effect.flatMap(Effect.exit(closed), (exit) => {
       const failed = Exit.isFailure(exit) ? Cause.findError(exit.cause) : undefined
       // A defect, or an interruption.
       if (failed !== undefined && Result.isFailure(failed)) return Effect.failCause(failed.failure)

@@ -202,11 +202,11 @@ class NetWire implements FrameWire {
 const owned = <A>(acquire: () => A, release: (a: A) => void): Effect.Effect<A, never, Scope.Scope> =>
   Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
     const a = acquire()
-    return Effect.as(Scope.addFinalizer(scope, releasing(release, a)), a)
+    return Effect.as(Scope.addFinalizerExit(scope, releasing(release, a)), a)
   }))
 
 /** It is kept as long as the scope is open, and keeps nothing of how it was made. */
-const releasing = <A>(release: (a: A) => void, a: A): Effect.Effect<void> => Effect.sync(() => release(a))
+const releasing = <A>(release: (a: A) => void, a: A) => (): Effect.Effect<void> => Effect.sync(() => release(a))
 
 /**
  * A wire over a stream of Node that is open. Frames that lie whole and aligned in what was read are views of it, so that

@@ -394,15 +394,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a stop leaves the link open",
     law: 8,
     within: 500,
-    edits: [[
-      remote,
-      "import type * as Scope from \"effect/Scope\"",
-      "import * as Scope from \"effect/Scope\""
-    ], [
-      remote,
-      "Effect.exit(Effect.scoped(linked))",
-      "Effect.exit(Effect.provideServiceEffect(linked, Scope.Scope, Scope.make()))"
-    ]]
+    edits: [[remote, "(exit) => Scope.close(scope, exit)", "() => Effect.void"]]
   },
   {
     name: "a run ends with leases out",
