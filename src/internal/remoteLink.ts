@@ -11,11 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { Owner } from "../actors/RemoteFeed.ts"
-import type { Chunk } from "../BatchCodec.ts"
 import type { Taker, TakerOptions } from "../FeedQueue.ts"
 import * as FeedSession from "../FeedSession.ts"
 import type { DeviceFrame, DeviceLost, FeederFrame, Link } from "../RemoteDevices.ts"
 import { ElementTooLarge } from "./deviceErrors.ts"
+import * as Fitting from "./fitting.ts"
 import * as Items from "./items.ts"
 import type { Ticking, Ticks } from "./ticks.ts"
 import * as Window from "./window.ts"
@@ -36,9 +36,6 @@ export interface Session<A> {
   elementBytes: number | undefined
 }
 
-/** Most bytes sent in one frame: enough to amortise a write, little enough to share a socket. */
-const frameBytes = 1024 * 1024
-
 /** In so many frames goes what may be out: while one is worked on, others are on their way. */
 const framesOut = 4
 
@@ -50,14 +47,6 @@ const fairShare = 512
 
 /** How long the last frames of a link may take to leave. */
 const flushTime = "1 second"
-
-/** The first of some items, as many as may be sent in one frame. */
-interface Fitting<A> {
-  readonly count: number
-  readonly chunk: Chunk<A> | undefined
-}
-
-const nothing: Fitting<never> = { count: 0, chunk: undefined }
 
 /** A link in use: see the module. */
 export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>> {
@@ -339,7 +328,7 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     const { bytes, elements } = FeedSession.credit(state, this.#window.size())
     const part = Math.max(fewest, Math.ceil((FeedSession.leased(state) + elements) / framesOut))
     const most = Math.min(likely, part, owner.isShared() ? fairShare : Infinity)
-    const fit = Math.max(1, Math.floor(Math.min(bytes, frameBytes) / (elementBytes ?? 1)))
+    const fit = Math.max(1, Math.floor(Math.min(bytes, Fitting.frameBytes) / (elementBytes ?? 1)))
     return Math.min(elements, most, fit) - this.#gatheredCount
   }
 
@@ -375,7 +364,7 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     const session = this.#session
     const { owner } = session
     // A drain may have begun since it was taken.
-    const { chunk, count } = owner.canFeed() ? this.#fitting() : nothing
+    const { chunk, count } = owner.canFeed() ? this.#fitting() : Fitting.nothing
     const gathered = this.#gathered
     const size = this.#gatheredCount
     if (count === session.likely || (count > 0 && count < size)) session.likely = Math.min(2 * count, 1_048_576)
@@ -398,7 +387,7 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
   }
 
   /** How many elements may be sent in one frame now, and these as the chunk that was measured. */
-  #fitting(): Fitting<A> {
+  #fitting(): Fitting.Fitting<A> {
     const { config, owner } = this.#session
     const gathered = this.#gathered
     // What was taken within the window is not put back because that became smaller.
@@ -407,25 +396,15 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     // Where more may follow at once: batches of the size of what came together then lie in one frame each. Not where another
     // device might be sent what is behind before this takes the rest again, which then would be out of order, and marked.
     if (!owner.isShared() && count < this.#granted()) count = Items.wholeTo(gathered, count)
-    // Only one element alone may go beyond the bytes that were granted.
-    const most = Math.min(Math.max(0, bytes), frameBytes)
-    while (count > 0) {
-      const some = count === this.#gatheredCount ? gathered : Items.between(gathered, 0, count)
-      const chunk = Items.gather(config.codec, some)
-      const { byteLength } = chunk
-      // As the frame says what an element takes: a whole number of bytes.
-      const each = Math.ceil(byteLength / count)
-      if (each * count <= most) return { count, chunk }
-      if (count === 1) {
-        const limit = this.#state.limits.frameBytes
-        if (byteLength > limit) {
-          const { ordinal } = gathered[0]!
-          owner.failUnsafe(new ElementTooLarge({ device: config.device, ordinal, bytes: byteLength, limit }))
-        }
-        return byteLength <= largest ? { count, chunk } : nothing
-      }
-      count = Math.max(1, Math.min(count - 1, Math.floor(most / each)))
+    const fitting = Fitting.of(config.codec, gathered, count, bytes)
+    const { chunk, isBeyond } = fitting
+    if (!isBeyond || chunk === undefined) return fitting
+    const { byteLength } = chunk
+    const limit = this.#state.limits.frameBytes
+    if (byteLength > limit) {
+      const { ordinal } = gathered[0]!
+      owner.failUnsafe(new ElementTooLarge({ device: config.device, ordinal, bytes: byteLength, limit }))
     }
-    return nothing
+    return byteLength <= largest ? fitting : Fitting.nothing
   }
 }

@@ -32,7 +32,7 @@ const queue = "src/FeedQueue.ts"
 const lines = "src/internal/waitingLines.ts"
 const books = "src/internal/feederBooks.ts"
 const remote = "src/actors/RemoteFeed.ts"
-const remoteLink = "src/internal/remoteLink.ts"
+const fitting = "src/internal/fitting.ts"
 
 const isProcessed = (plan: Plan): boolean => plan.acknowledge === "processed"
 
@@ -60,7 +60,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "the feeder sends more bytes than were granted",
     law: 1,
     within: 500,
-    edits: [[remoteLink, "const most = Math.min(Math.max(0, bytes), frameBytes)", "const most = frameBytes"]]
+    edits: [[fitting, "const most = Math.min(Math.max(0, bytes), frameBytes)", "const most = frameBytes"]]
   },
   {
     name: "the device grants one more than it has room for",
