@@ -274,8 +274,7 @@ export const writeText = (strings: ReadonlyArray<string>): TextColumn =>
   write(single, strings.length, strings, (u) => misfit("", mismatch({ dtype: "string", shape: [] }, u)))
 
 /** Reads what `writeText` wrote. Throws `MalformedBatch` on all else. */
-export const readText = (path: string, source: Source, length: number): TextColumn =>
-  read(path, source, single, length)
+export const readText = (path: string, source: Source, length: number): TextColumn => read(path, source, single, length)
 
 /** The kind of a string, or of a tensor of strings. */
 export const textKind = (
