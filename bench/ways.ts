@@ -55,6 +55,7 @@ export const ways = {
   "feeder-ws": () => import("./ours/sockets.ts").then(({ ws }) => ws),
   "feeder-stacked": () => import("./ours/sockets.ts").then(({ stacked }) => stacked),
   "feeder-chunks-dialled": () => import("./ours/sockets.ts").then(({ chunksDialled }) => chunksDialled),
+  "feeder-chunks-kept": () => import("./ours/sockets.ts").then(({ chunksKept }) => chunksKept),
   "feeder-stacked-dialled": () => import("./ours/sockets.ts").then(({ stackedDialled }) => stackedDialled),
   "feeder-iterable": () => import("./ours/sockets.ts").then(({ iterable }) => iterable),
   "feeder-effect": () => import("./ours/sockets.ts").then(({ effect }) => effect),

@@ -92,6 +92,7 @@ const tensor = (): Group => {
       stacked: processed("Feeder, source of stacked batches", "feeder-stacked", at),
       "chunks-dialled": processed("Feeder, source of chunks, dialled", "feeder-chunks-dialled", at),
       "stacked-dialled": processed("Feeder, source of stacked batches, dialled", "feeder-stacked-dialled", at),
+      kept: processed("Feeder, source of chunks, dialled, not transient", "feeder-chunks-kept", at),
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 64, window: 1024 }),
       "zeromq-msgpackr": none("ZeroMQ, msgpackr", "zeromq-msgpackr", { batch: 64, window: 1024 }),
       "zeromq-element": none("ZeroMQ, a message for each element", "zeromq-element", { batch: 1, window: 1000 }),
@@ -106,6 +107,7 @@ const tensor = (): Group => {
       { row: "tcp-tensor-grpc", ours: fastest, peer: ["grpc"], goal: 6 },
       { row: "tcp-tensor-rpc", ours: fastest, peer: ["rpc"], goal: null },
       { row: "tcp-tensor-bytes", ours: fastest, peer: ["bytes"], goal: 0.75 },
+      { row: "tcp-tensor-kept", ours: ["kept"], peer: ["zeromq-columns", "zeromq-msgpackr"], goal: null },
       { row: "tcp-tensor-net", ours: fastest, peer: ["columns"], goal: null }
     ],
     options: { millis: 300 }
@@ -124,6 +126,7 @@ const image = (): Group => {
       stacked: processed("Feeder, source of stacked batches", "feeder-stacked", at),
       "chunks-dialled": processed("Feeder, source of chunks, dialled", "feeder-chunks-dialled", at),
       "stacked-dialled": processed("Feeder, source of stacked batches, dialled", "feeder-stacked-dialled", at),
+      kept: processed("Feeder, source of chunks, dialled, not transient", "feeder-chunks-kept", at),
       "zeromq-element": none("ZeroMQ, a message for each element", "zeromq-element", { batch: 1, window: 64 }),
       "zeromq-columns": none("ZeroMQ, our columns, validated", "zeromq-columns", { batch: 4, window: 64 }),
       bytes: none("node:net, bare bytes", "net-bytes", { batch: 1, window: 1 })
@@ -131,6 +134,7 @@ const image = (): Group => {
     rows: [
       { row: "tcp-image-zeromq", ours: fastest, peer: ["zeromq-element"], goal: 1.2 },
       { row: "tcp-image-bytes", ours: fastest, peer: ["bytes"], goal: 1 },
+      { row: "tcp-image-kept", ours: ["kept"], peer: ["zeromq-element"], goal: null },
       { row: "tcp-image-zeromq-columns", ours: fastest, peer: ["zeromq-columns"], goal: null }
     ],
     options: { millis: 250 }

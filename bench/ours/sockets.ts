@@ -25,7 +25,7 @@ const addresses = {
 /** That they are for this machine only, and that nobody answers yet, goes without saying. */
 const silent = Logger.layer([])
 
-/** No consumer keeps what it has summed up. */
+/** Consumers keep nothing of what they have summed up, and say so. */
 const transient = { transient: true }
 
 /** Hosts the feed at as many addresses as there are devices, in one process. */
@@ -60,31 +60,32 @@ const consumeAt =
   }
 
 /** Hosts the feed at one device, which dials the feeder. */
-const consumeFrom: Way["consume"] = async ({ batch, n, payload, window }, ready, done) => {
-  const feed = feedOf(payload, window)
-  const url = await addresses.tcp()
-  let elements = 0
-  let digest = 0
-  ready(url)
-  await Effect.runPromise(
-    feed.forEachBatch(batch, (values, { size }) =>
-      Effect.sync(() => {
-        elements += size
-        digest += payload.digestBatch(values)
-        if (elements === n) done({ elements, digest })
-      }), transient).pipe(
-        Effect.provide(Layer.provide(
-          SocketDevices.layerDial({
-            feeds: [feed],
-            url,
-            device: "/job:consumer/replica:0",
-            reconnect: Schedule.spaced("10 millis")
-          }),
-          silent
-        ))
-      )
-  )
-}
+const consumeFrom =
+  (loop: { readonly transient: boolean }): Way["consume"] => async ({ batch, n, payload, window }, ready, done) => {
+    const feed = feedOf(payload, window)
+    const url = await addresses.tcp()
+    let elements = 0
+    let digest = 0
+    ready(url)
+    await Effect.runPromise(
+      feed.forEachBatch(batch, (values, { size }) =>
+        Effect.sync(() => {
+          elements += size
+          digest += payload.digestBatch(values)
+          if (elements === n) done({ elements, digest })
+        }), loop).pipe(
+          Effect.provide(Layer.provide(
+            SocketDevices.layerDial({
+              feeds: [feed],
+              url,
+              device: "/job:consumer/replica:0",
+              reconnect: Schedule.spaced("10 millis")
+            }),
+            silent
+          ))
+        )
+    )
+  }
 
 /** Whether the feeder is at all of its devices. */
 export const isAttached = ({ devices }: Feeder.Status): boolean => devices.every(({ phase }) => phase === "Live")
@@ -150,8 +151,8 @@ async (run, address) => {
 }
 
 /** The same, where the consumer dials. */
-const dialled = (setSource: SetSource): Way => ({
-  consume: consumeFrom,
+const dialled = (setSource: SetSource, loop = transient): Way => ({
+  consume: consumeFrom(loop),
   connect: connectTo(
     (url) => Layer.provide(SocketDevices.layerListen({ url }), silent),
     setSource
@@ -179,6 +180,9 @@ export const setChunks: SetSource = (feeder, { batch, n, payload }, gate) =>
 
 export const chunks = way(setChunks)
 export const chunksDialled = dialled(setChunks)
+
+/** By a consumer that may keep what it has summed up. */
+export const chunksKept = dialled(setChunks, { transient: false })
 
 /** The same over a Unix socket, and over a WebSocket. */
 export const unix = way(setChunks, "unix")

@@ -60,6 +60,7 @@ export class Batch implements Chunk {
     return this.#byteLength ??= this.#measure()
   }
   slice(from: number, to: number): Batch {
+    if (from === 0 && to === this.length) return this
     return new Batch(
       this.layout,
       to - from,

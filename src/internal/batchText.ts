@@ -26,68 +26,29 @@ interface Entries {
 /** So many strings are encoded, and decoded, as one text: it stays in the caches until they are cut out of it. */
 const block = 1024
 
-/** Texts that follow each other. No string lies in two of them. */
-class Passages {
-  readonly texts: ReadonlyArray<string>
-  /** Where each of them begins, and, last, where the last one ends, in code units. */
-  readonly #starts: ReadonlyArray<number>
-
-  constructor(texts: ReadonlyArray<string>) {
-    this.texts = texts
-    let end = 0
-    this.#starts = [0, ...texts.map((text) => end += text.length)]
-  }
-  /** The strings that begin at these places, up to the last of them. */
-  cut(units: Uint32Array): ReadonlyArray<string> {
-    const strings = arrayOf<string>(units.length - 1)
-    let k = -1
-    let text = ""
-    let [from, to] = [0, 0]
-    let start = units[0]!
-    for (let i = 0; i < strings.length; i++) {
-      const end = units[i + 1]!
-      while (end > to) {
-        k++
-        text = this.texts[k]!
-        from = to
-        to = this.#starts[k + 1]!
-      }
-      strings[i] = text.slice(start - from, end - from)
-      start = end
-    }
-    return strings
-  }
-  /** What lies between two places where strings begin. */
-  between(start: number, end: number): ReadonlyArray<string> {
-    return this.texts
-      .map((text, k) => text.slice(Math.max(0, start - this.#starts[k]!), Math.max(0, end - this.#starts[k]!)))
-      .filter((text) => text !== "")
-  }
-}
-
-/** Strings as they lie one after the other, as text and as bytes. */
-interface Text {
-  readonly text: Passages
-  /** Where each string begins in the text, and, last, where that ends. */
-  readonly units: Uint32Array
-  /** The same in the bytes. They are the same array if all is ASCII. */
+/** The bytes of strings. */
+interface Encoded {
+  /** Where each string begins in the bytes, and, last, where the last one ends. */
   readonly offsets: Uint32Array
   /** The bytes, in parts that follow each other. Offsets count from the first of them. */
-  readonly encoded: ReadonlyArray<Uint8Array>
+  readonly parts: ReadonlyArray<Uint8Array>
 }
+
+/** Strings, or how to get them: of what is only sent on, nobody asks for them. */
+type Strings = ReadonlyArray<string> | (() => ReadonlyArray<string>)
 
 export class TextColumn implements Stored {
   readonly _tag = "Values"
   readonly length: number
   readonly #entries: Entries
-  #text: Text
-  #strings: ReadonlyArray<string> | undefined
+  #encoded: Encoded
+  #strings: Strings
   #values: ReadonlyArray<unknown> | undefined
 
-  constructor(entries: Entries, length: number, text: Text, strings?: ReadonlyArray<string>) {
+  constructor(entries: Entries, length: number, encoded: Encoded, strings: Strings) {
     this.#entries = entries
     this.length = length
-    this.#text = text
+    this.#encoded = encoded
     this.#strings = strings
   }
   get column(): this {
@@ -95,45 +56,64 @@ export class TextColumn implements Stored {
   }
   /** All strings, those of the values one after the other. */
   get strings(): ReadonlyArray<string> {
-    return this.#strings ??= this.#text.text.cut(this.#text.units)
+    return this.#strings = typeof this.#strings === "function" ? this.#strings() : this.#strings
   }
   get values(): ReadonlyArray<unknown> {
     const { isScalar, width } = this.#entries
     return this.#values ??= isScalar ? this.strings : group(this.strings, width, this.length)
   }
   get byteLength(): number {
-    const { offsets } = this.#text
+    const { offsets } = this.#encoded
     return align(4 * offsets.length + offsets.at(-1)! - offsets[0]!)
   }
   slice(from: number, to: number): TextColumn {
-    if (this.#text.encoded.length > 1) this.#text = { ...this.#text, encoded: [Bytes.concat(this.#text.encoded)] }
-    const { encoded, offsets, text, units } = this.#text
     const [start, end] = [from * this.#entries.width, to * this.#entries.width]
-    const some = units.subarray(start, end + 1)
-    const part = { text, units: some, offsets: units === offsets ? some : offsets.subarray(start, end + 1), encoded }
-    return new TextColumn(this.#entries, to - from, part, this.#strings?.slice(start, end))
+    if (this.#encoded.parts.length > 1) {
+      this.#encoded = { ...this.#encoded, parts: [Bytes.concat(this.#encoded.parts)] }
+    }
+    const { offsets, parts } = this.#encoded
+    const some = { offsets: offsets.subarray(start, end + 1), parts }
+    return new TextColumn(this.#entries, to - from, some, () => this.strings.slice(start, end))
   }
   join(all: ReadonlyArray<TextColumn>): TextColumn {
-    const texts = all.map((column) => column.#text)
-    const units = joinOffsets(texts.map((text) => text.units))
-    const offsets = texts.every((text) => text.units === text.offsets)
-      ? units
-      : joinOffsets(texts.map((text) => text.offsets))
-    const encoded = all.flatMap((column) => column.#parts())
-    const text = new Passages(texts.flatMap(({ text, units }) => text.between(units[0]!, units.at(-1)!)))
+    const offsets = joinOffsets(all.map((column) => column.#encoded.offsets))
+    const parts = all.flatMap((column) => column.#parts())
     const length = all.reduce((sum, column) => sum + column.length, 0)
-    return new TextColumn(this.#entries, length, { text, units, offsets, encoded })
+    return new TextColumn(this.#entries, length, { offsets, parts }, () => all.flatMap(({ strings }) => strings))
   }
   write(bodies: Array<Body>): void {
-    bodies.push([bytesOf(rebase(this.#text.offsets)), ...this.#parts()])
+    bodies.push([bytesOf(rebase(this.#encoded.offsets)), ...this.#parts()])
   }
   /** The bytes of these strings alone. */
   #parts(): ReadonlyArray<Uint8Array> {
-    const { encoded, offsets } = this.#text
+    const { offsets, parts } = this.#encoded
     const [start, end] = [offsets[0]!, offsets.at(-1)!]
     // Those of several parts are all of them.
-    return encoded.length > 1 || end - start === encoded[0]!.byteLength ? encoded : [encoded[0]!.subarray(start, end)]
+    return parts.length > 1 || end - start === parts[0]!.byteLength ? parts : [parts[0]!.subarray(start, end)]
   }
+}
+
+/**
+ * The strings of texts that follow each other, none of which lies in two of them. `units` are where each begins, and where
+ * the last one ends, in code units.
+ */
+const cutTexts = (texts: ReadonlyArray<string>, units: Uint32Array): ReadonlyArray<string> => {
+  const strings = arrayOf<string>(units.length - 1)
+  let next = 0
+  let text = ""
+  let [from, to] = [0, 0]
+  let start = 0
+  for (let i = 0; i < strings.length; i++) {
+    const end = units[i + 1]!
+    while (end > to) {
+      text = texts[next++]!
+      from = to
+      to += text.length
+    }
+    strings[i] = text.slice(start - from, end - from)
+    start = end
+  }
+  return strings
 }
 
 const group = (strings: ReadonlyArray<string>, width: number, length: number): ReadonlyArray<unknown> => {
@@ -159,35 +139,30 @@ const write = (
   }
   const all = strings as ReadonlyArray<string> // each was looked at
   const ascii = cutBytes(end)
-  const texts = writeAscii(all, ascii)
-  const written = texts === undefined
-    ? writeUtf8(all.join(""), units, all, refuseAt)
-    : { text: new Passages(texts), units, offsets: units, encoded: [ascii] }
-  return new TextColumn(entries, length, written, all)
+  const encoded = writeAscii(all, ascii) ? { offsets: units, parts: [ascii] } : writeUtf8(units, all, refuseAt)
+  return new TextColumn(entries, length, encoded, all)
 }
 
-/** Writes strings into bytes that have room for all of their code units, and gives their texts, if all of them are ASCII. */
-const writeAscii = (strings: ReadonlyArray<string>, bytes: Uint8Array): ReadonlyArray<string> | undefined => {
-  const texts: Array<string> = []
+/** Writes strings into bytes that have room for all of their code units; gives whether all of them are ASCII. */
+const writeAscii = (strings: ReadonlyArray<string>, bytes: Uint8Array): boolean => {
   let at = 0
   for (let i = 0; i < strings.length;) {
     let text = ""
     for (const to = Math.min(strings.length, i + block); i < to; i++) text += strings[i]!
     const { read, written } = encoder.encodeInto(text, at === 0 ? bytes : bytes.subarray(at))
     // Only ASCII takes one byte for each code unit.
-    if (read !== text.length || written !== text.length) return undefined
+    if (read !== text.length || written !== text.length) return false
     at += written
-    texts.push(text)
   }
-  return texts
+  return true
 }
 
 const writeUtf8 = (
-  text: string,
   units: Uint32Array,
   strings: ReadonlyArray<string>,
   refuseAt: (u: unknown) => never
-): Text => {
+): Encoded => {
+  const text = strings.join("")
   const ill = text.isWellFormed() ? undefined : strings.find((string) => !string.isWellFormed())
   if (ill !== undefined) refuseAt(ill)
   const offsets = cutWords(units.length)
@@ -210,21 +185,25 @@ const writeUtf8 = (
     if (unit > end) refuseAt(strings[i - 1])
     offsets[i] = byte
   }
-  return { text: new Passages([text]), units, offsets, encoded: [encoded] }
+  return { offsets, parts: [encoded] }
 }
 
-const read = (path: string, source: Source, entries: number): Text => {
+/** Reads as many strings, of values of some entries. */
+const read = (path: string, source: Source, entries: Entries, length: number): TextColumn => {
+  const count = length * entries.width
   const size = source.next()
-  const textAt = (entries + 1) * 4
-  if (size < textAt) refuse(path, `expected ${entries + 1} offsets in ${textAt} bytes, got ${size} bytes`)
-  const offsets = source.view("uint32", entries + 1) as Uint32Array // by its dtype
-  const encoded = source.cut(textAt, size)
-  checkOffsets(path, offsets, encoded.byteLength, "text", source.maxStringBytes)
-  const texts = entries > block ? readAscii(encoded, offsets) : undefined
-  if (texts !== undefined) return { text: new Passages(texts), units: offsets, offsets, encoded: [encoded] }
-  const text = decodeText(path, encoded)
-  const units = text.length === encoded.byteLength ? offsets : unitsOf(path, encoded, offsets)
-  return { text: new Passages([text]), units, offsets, encoded: [encoded] }
+  const textAt = (count + 1) * 4
+  if (size < textAt) refuse(path, `expected ${count + 1} offsets in ${textAt} bytes, got ${size} bytes`)
+  const offsets = source.view("uint32", count + 1) as Uint32Array // by its dtype
+  const bytes = source.cut(textAt, size)
+  checkOffsets(path, offsets, bytes.byteLength, "text", source.maxStringBytes)
+  const column = (strings: () => ReadonlyArray<string>) =>
+    new TextColumn(entries, length, { offsets, parts: [bytes] }, strings)
+  const texts = count > block ? readAscii(bytes, offsets) : undefined
+  if (texts !== undefined) return column(() => cutTexts(texts, offsets))
+  const text = decodeText(path, bytes)
+  const units = text.length === bytes.byteLength ? offsets : unitsOf(path, bytes, offsets)
+  return column(() => cutTexts([text], units))
 }
 
 /** The texts of strings, if all of them are ASCII. */
@@ -295,8 +274,7 @@ export const writeText = (strings: ReadonlyArray<string>): TextColumn =>
   write(single, strings.length, strings, (u) => misfit("", mismatch({ dtype: "string", shape: [] }, u)))
 
 /** Reads what `writeText` wrote. Throws `MalformedBatch` on all else. */
-export const readText = (path: string, source: Source, length: number): TextColumn =>
-  new TextColumn(single, length, read(path, source, length))
+export const readText = (path: string, source: Source, length: number): TextColumn => read(path, source, single, length)
 
 /** The kind of a string, or of a tensor of strings. */
 export const textKind = (
@@ -323,6 +301,6 @@ export const textKind = (
       for (let i = 0; i < values.length; i++) if (!matches(values[i])) refuseAt(values[i])
       return write(entries, values.length, values.flat(), refuseAt)
     },
-    read: (source, length) => new TextColumn(entries, length, read(path, source, length * width))
+    read: (source, length) => read(path, source, entries, length)
   }
 }

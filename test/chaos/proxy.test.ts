@@ -47,6 +47,24 @@ it.live("a proxy resets in the middle of what is sent", () =>
     assert.strictEqual(proxy.resets(), 1)
   }))
 
+it.live("what came through before a reset is the beginning of what was sent, without a hole", () =>
+  Effect.forEach([0, 1, 20_000, 100_000, 300_000], (bytes) =>
+    Effect.scoped(Effect.gen(function*() {
+      const { client, proxy, received } = yield* connect
+      const sent = Array.from({ length: 100_000 }, (_, i) => String(i).padStart(8)).join("")
+      client.write("x")
+      yield* until("it was connected", () => received() === "x")
+      // The first piece waits for a while, and others behind it.
+      proxy.delay(20)
+      client.write(sent)
+      yield* Effect.sleep(5)
+      proxy.delay(0)
+      proxy.resetAfter(bytes)
+      yield* until("it was reset", () => client.destroyed)
+      yield* Effect.sleep(20)
+      assert.isTrue(`x${sent}`.startsWith(received()), `there is a hole before ${received().length} bytes`)
+    })), { discard: true }))
+
 it.live("a proxy holds back what is sent until it is thawed, in order", () =>
   Effect.gen(function*() {
     const { client, proxy, received } = yield* connect

@@ -54,10 +54,13 @@ export const make = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =
     let delayMillis = 0
     let bytesPerSecond = Infinity
     let left: number | undefined
+    /** What comes before the reset that is due goes nowhere: behind what was cut there would be a hole. */
+    let isCut = false
     let resets = 0
     let waiting: Array<() => void> = []
 
     const reset = () => {
+      isCut = false
       for (const socket of sockets) socket.resetAndDestroy()
       sockets.clear()
     }
@@ -73,13 +76,14 @@ export const make = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =
       }
       const through = piece.subarray(0, left)
       left = undefined
+      isCut = true
       resets++
       setImmediate(reset)
       return through
     }
     const forward = (piece: Buffer, to: Net.Socket, done: () => void): void =>
       whenThawed(() => {
-        if (to.destroyed) return
+        if (to.destroyed || isCut) return
         if (to.write(cut(piece))) done()
         else to.once("drain", done)
       })
