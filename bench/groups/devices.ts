@@ -32,7 +32,7 @@ const goals: Readonly<Record<string, number | null>> = {
 const fairnessOf = async (devices: number, rounds: number): Promise<ReadonlyArray<number>> => {
   const fair: Array<number> = []
   const one = caseOf(devices, (shares) => fair.push(fairness(shares)))
-  const n = 32 * at.window * devices
+  const n = 128 * at.window * devices
   for (let round = 0; round < rounds; round++) {
     await one.before?.(n)
     await one.run(n)
