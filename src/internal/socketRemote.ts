@@ -38,7 +38,8 @@ class DialledLink extends FrameLink<DeviceFrame> implements Link {
     this.#credential = credential
   }
 
-  send(frame: FeederFrame): Effect.Effect<void, DeviceLost> {
+  /** Who wraps a link may take it apart. */
+  readonly send = (frame: FeederFrame): Effect.Effect<void, DeviceLost> => {
     const credential = this.#credential
     return this.write(Frames.encodeFeederFrame(
       frame._tag === "Hello" && credential !== undefined

@@ -5,6 +5,7 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Scheduler from "effect/Scheduler"
 import { TestClock } from "effect/testing"
 import { chance } from "../chance.ts"
+import { takeThrough as through } from "../fixtures/takeThrough.ts"
 import { type Answer, FeedQueueModel, type Kind } from "./FeedQueueModel.ts"
 import { between, checks, falsified, scripts, settle } from "./scripts.ts"
 
@@ -306,6 +307,7 @@ const race = ({ capacity, chance, open: make, script }: {
     }
     let held: Array<number> = []
     let onTheWay: ReadonlyArray<number> = []
+    const discarded = new Set<number>() // by a take that takes through, before it is told that they were admitted
     const outside: Array<number> = []
     let excess = false
     let most = 1
@@ -318,6 +320,7 @@ const race = ({ capacity, chance, open: make, script }: {
       capacity,
       isCurrent(element) {
         if (chance() > 0.05) return true
+        if (!held.includes(element)) discarded.add(element)
         held = held.filter((other) => other !== element)
         return false
       },
@@ -344,13 +347,18 @@ const race = ({ capacity, chance, open: make, script }: {
         `${elements} came between the parts of others`
       )
       open = isLast ? undefined : offer
-      held.push(...elements)
+      held.push(...elements.filter((element) => !discarded.has(element)))
       check(excess || held.length <= capacity + most - 1, `${held} is too much`)
     }
     const offer = (effect: Effect.Effect<void, FeedQueue.QueueClosed>) =>
       Effect.map(fork(effect), (fiber) => {
         offers.push(fiber)
       })
+    const arrive = (taken: number | ReadonlyArray<number>) => {
+      check(String(taken) === String(onTheWay), `${taken} arrived instead of ${onTheWay}`)
+      outside.push(...onTheWay)
+      onTheWay = []
+    }
     const take = (
       effect: Effect.Effect<number | ReadonlyArray<number>, FeedQueue.QueueEnded>,
       least: number,
@@ -359,13 +367,18 @@ const race = ({ capacity, chance, open: make, script }: {
       most = Math.max(most, need)
       // `map` goes on in the step of the take: nothing can come in between.
       const arrived = Effect.map(effect, (taken) => {
-        check(String(taken) === String(onTheWay), `${taken} arrived instead of ${onTheWay}`)
-        outside.push(...onTheWay)
-        onTheWay = []
+        arrive(taken)
         if (chance() < 0.2) interruptOne()
       })
       return Effect.map(fork(arrived), (fiber) => {
         takes.push({ fiber, least })
+      })
+    }
+    /** It is told in the step that takes, and what comes with it from an offer before that. */
+    const takeThrough = (n: number) => {
+      most = Math.max(most, n + 1)
+      return Effect.map(fork(through(queue, () => n, arrive)), (fiber) => {
+        takes.push({ fiber, least: 1 })
       })
     }
 
@@ -398,7 +411,8 @@ const race = ({ capacity, chance, open: make, script }: {
           yield* take(queue.takeUpTo(n), n)
           break
         case "takeAvailable":
-          yield* take(queue.takeAvailable(n), 1)
+          if (n === 0 || pick % 2 === 0) yield* take(queue.takeAvailable(n), 1)
+          else yield* takeThrough(n)
           break
         case "takeWithin":
           yield* take(queue.takeWithin(n, pick % 4), 1, n)
@@ -459,6 +473,6 @@ const race = ({ capacity, chance, open: make, script }: {
     yield* quiet
     for (const fiber of [...offers, ...takes.map(({ fiber }) => fiber)]) check(answerOf(fiber) !== undefined, "waits")
     check(onTheWay.length === 0, `${onTheWay} was handed out and did not arrive`)
-    assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), held)
     assert.deepStrictEqual(wrong, [])
+    assert.deepStrictEqual(queue.removeWhereUnsafe(() => true), held)
   })
