@@ -80,6 +80,21 @@ it.live("a proxy holds back what is sent until it is thawed, in order", () =>
     yield* until("all arrived", () => received() === "abc")
   }))
 
+it.live("a proxy leaves nothing open of a connection that it resets while it ends", () =>
+  Effect.gen(function*() {
+    const { client, proxy, received } = yield* connect
+    client.write("a")
+    yield* until("it arrived", () => received() === "a")
+    proxy.freeze()
+    client.end()
+    yield* Effect.sleep(20)
+    proxy.thaw()
+    // The end is being told to the server.
+    yield* Effect.callback<void>((resume) => process.nextTick(() => resume(Effect.void)))
+    yield* proxy.close
+    yield* until("nothing is left open", () => !process.getActiveResourcesInfo().includes("TCPSocketWrap"))
+  }))
+
 it.live("a proxy refuses while it is closed, at the port that it has again when it is open", () =>
   Effect.gen(function*() {
     const { client, proxy } = yield* connect

@@ -47,6 +47,12 @@ export const freePort: Effect.Effect<number> = Effect.suspend(() => {
   return Effect.tap(listen(server, 0), () => end(server))
 })
 
+/**
+ * Resets a connection. Node never closes one that is reset while its end is being told, and then turns in circles when its
+ * process is to end.
+ */
+const resetOne = (socket: Net.Socket): void => void (socket.writableEnded ? socket.destroy() : socket.resetAndDestroy())
+
 export const make = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.gen(function*() {
     const sockets = new Set<Net.Socket>()
@@ -61,7 +67,7 @@ export const make = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =
 
     const reset = () => {
       isCut = false
-      for (const socket of sockets) socket.resetAndDestroy()
+      for (const socket of sockets) resetOne(socket)
       sockets.clear()
     }
     const whenThawed = (go: () => void): void => {
@@ -101,7 +107,7 @@ export const make = (target: number): Effect.Effect<Proxy, never, Scope.Scope> =
       from.on("end", () => whenThawed(() => to.end()))
       from.on("close", (hadError) => {
         sockets.delete(from)
-        whenThawed(() => hadError ? to.resetAndDestroy() : to.destroySoon())
+        whenThawed(() => hadError ? resetOne(to) : to.destroySoon())
       })
     }
     const server = Net.createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
