@@ -25,20 +25,20 @@ export interface Session {
 /** The memory of a batch, until each of the elements that were admitted of it is released. */
 export class Lent {
   /** How many are in use, and one more as long as others may be admitted. */
-  private used = 1
-  private readonly release: () => void
+  #used = 1
+  readonly #release: () => void
 
   constructor(release: () => void) {
-    this.release = release
+    this.#release = release
   }
 
   add(count: number): void {
-    this.used += count
+    this.#used += count
   }
 
   remove(count: number): void {
-    this.used -= count
-    if (this.used === 0) this.release()
+    this.#used -= count
+    if (this.#used === 0) this.#release()
   }
 }
 
