@@ -449,7 +449,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const extract = (
     least: number,
     most: number,
-    onTake: OnTake<A> | TakerOptions<A> | undefined,
+    onTake: OnTake<A> | undefined,
     next: (most: number) => Taken<A> = nextOnes
   ): Arr.NonEmptyArray<A> => {
     if (held() >= least) {
@@ -457,8 +457,7 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       const { count, entries, isCut } = next(most)
       if (Arr.isArrayNonEmpty(entries) && (isCut || count >= least)) {
         onHandOut?.(entries, isCut)
-        if (typeof onTake === "object") onTake.onTake(entries)
-        else onTake?.(entries)
+        onTake?.(entries)
         changed()
         return entries
       }
@@ -490,7 +489,8 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
     lines,
     isDue: isAnyOrClosed,
     isWorth: (most: number) => held() >= Math.min(most, capacity / 2),
-    take: (options: TakerOptions<A>) => extract(1, Math.max(1, options.most()), options, nextThrough)
+    take: (options: TakerOptions<A>) =>
+      extract(1, Math.max(1, options.most()), (entries) => options.onTake(entries), nextThrough)
   }
   const takeUpTo = (n: number, onTake?: OnTake<A>) =>
     taking(n, () => isFlushing ? 1 : n, () => extract(isClosed || isFlushing ? 1 : n, n, onTake))

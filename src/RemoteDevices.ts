@@ -183,6 +183,7 @@ export type Run = typeof Run.Type
  *
  * A link that brought the batch may have given it `release`, which is called at most once, when no element of it is used any
  * more: the memory that they lie in is the link's again. It is not called for a batch that somebody may keep.
+ * Who makes several batches of one leaves it out.
  *
  * @category protocol
  * @since 0.1.0

@@ -111,13 +111,12 @@ const runLoop = <A, B, E, R>(
       }
     )
   const interrupted = (handed: ReadonlyArray<Handed<A>>) => settle(handed, givenBack(whyInterrupted))
-  /** What is given back may still be used by an effect that cannot be interrupted. */
-  const released = (handed: ReadonlyArray<Handed<A>>, results: Results) =>
-    loop.transient && (typeof results === "function" || results._tag === "Done")
-      ? Effect.sync(() => {
-        for (const one of handed) one.release()
-      })
-      : Effect.void
+  const finish = (handed: ReadonlyArray<Handed<A>>, results: Results) => {
+    const settled = settle(handed, results)
+    // What is given back may still be used by an effect that cannot be interrupted.
+    const isOver = typeof results === "function" || results._tag !== "Retry"
+    return loop.transient && isOver ? Effect.map(settled, () => handed.forEach((one) => one.release())) : settled
+  }
   const turn = (take: Take<A>, process: Process<A, E, R>, onTaken: () => void) =>
     Effect.uninterruptibleMask((restore) => {
       const taken = received(restore, (onTake) => take(loop.take, onTake), interrupted)
@@ -126,7 +125,7 @@ const runLoop = <A, B, E, R>(
         if (isDropped(loop, handed)) return settle(handed, dropped)
         return Effect.flatMap(Effect.exit(process(handed, restore)), (exit) =>
           Exit.isSuccess(exit)
-            ? Effect.andThen(settle(handed, exit.value), released(handed, exit.value))
+            ? finish(handed, exit.value)
             : Effect.andThen(settle(handed, givenBack(why(exit.cause))), Effect.failCause(exit.cause)))
       })
     })

@@ -75,9 +75,10 @@ export const make = <A>(options: {
       const told = Cause.hasInterruptsOnly(cause) ? Effect.void : running.outer.requestStop(cause)
       return Effect.andThen(told, Effect.failCause(cause))
     })
-    return Effect.map(running.links.fork(device, supervised), (fiber) => {
+    // One that runs is known, so that it can be removed.
+    return Effect.uninterruptible(Effect.map(running.links.fork(device, supervised), (fiber) => {
       remote.fiber = fiber
-    })
+    }))
   }
 
   const nameOf = (input: DeviceSpec.Input, change: "added" | "removed"): Effect.Effect<string, FeedError> => {

@@ -3,6 +3,7 @@
  */
 import * as Result from "effect/Result"
 import type { FrameMemory } from "./frameMemory.ts"
+import { releaseOf } from "./frameMemory.ts"
 import { MalformedFrame } from "./malformedFrame.ts"
 
 /** A frame begins with the length of its body as u32, its kind as u8, and three zero bytes. */
@@ -149,9 +150,7 @@ export class Cutter {
   #finish(body: Uint8Array<ArrayBuffer>, isOwn: boolean): void {
     const kind = this.#kind
     const memory = this.#memory
-    this.frames.push(
-      isOwn && memory !== undefined ? { kind, body, release: () => memory.giveBack(body) } : { kind, body }
-    )
+    this.frames.push({ kind, body, release: isOwn && memory !== undefined ? releaseOf(memory, body) : undefined })
     this.#lastLength = this.#length
     this.#headLength = 0
     this.#body = undefined

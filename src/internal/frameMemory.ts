@@ -17,11 +17,19 @@ export interface FrameMemory {
 }
 
 /** Less is not worth the trouble: to detach it takes as long as to allocate it. */
-export const leastBytes = 16 * 1024
+const leastBytes = 16 * 1024
 
 /** How much lies there unused at most, in bytes and in pieces. */
 const mostBytes = 16 * 1024 * 1024
 const mostPieces = 64
+
+/** Whether the memory that bytes lie in is worth giving back. */
+export const isReusable = ({ buffer: { byteLength } }: Uint8Array): boolean =>
+  byteLength >= leastBytes && byteLength <= mostBytes
+
+/** How to give bytes back, if that is worth it. */
+export const releaseOf = (memory: FrameMemory, bytes: Uint8Array<ArrayBuffer>): (() => void) | undefined =>
+  isReusable(bytes) ? () => memory.giveBack(bytes) : undefined
 
 /** Frames that follow each other are of about the same length: each piece has a sixteenth more, so that it fits the next. */
 const roomy = (length: number): number => Math.ceil(length * 17 / 16 / 4096) * 4096
@@ -44,9 +52,9 @@ export const make = (allocate: (length: number) => ArrayBuffer): FrameMemory => 
       const index = free.findLastIndex(({ byteLength }) => byteLength >= length && byteLength <= most)
       return new Uint8Array(index < 0 ? allocate(roomy(length)) : remove(index), 0, length)
     },
-    giveBack: ({ buffer }) => {
-      if (buffer.byteLength < leastBytes || buffer.byteLength > mostBytes) return
-      const own = buffer.transfer()
+    giveBack: (bytes) => {
+      if (!isReusable(bytes)) return
+      const own = bytes.buffer.transfer()
       while (free.length === mostPieces || freeBytes + own.byteLength > mostBytes) remove(0)
       free.push(own)
       freeBytes += own.byteLength

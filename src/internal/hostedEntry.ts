@@ -12,9 +12,7 @@ export interface Session {
   state: HostSession.State
   lostAt: number
   /** The batch of which elements were admitted last, and more are to be. */
-  admitting:
-    | { readonly batch: Batch; readonly lent: Lent | undefined; readonly parcels: ReadonlyArray<Parcel> }
-    | undefined
+  admitting: { readonly batch: Batch; readonly parcels: ReadonlyArray<Parcel> } | undefined
   readonly apply: (input: HostSession.Input) => void
   /** Admits of what is on its way what there is room for. */
   readonly refill: () => void

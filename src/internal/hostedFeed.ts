@@ -223,12 +223,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     }
 
     /** The parcels of a batch: what it has of one run, with the place of its first element. */
-    const parcelsOf = (
-      session: Session,
-      { batch, first, from }: Admit,
-      lent: Lent | undefined
-    ): ReadonlyArray<Parcel> => {
-      const { chunk, ids, runs } = batch
+    const parcelsOf = (session: Session, { batch, first, from }: Admit): ReadonlyArray<Parcel> => {
+      const { chunk, ids, release, runs } = batch
+      const lent = release === undefined ? undefined : new Lent(release)
       const idOf = (index: number) => ids?.[index] ?? feed.info.identify?.(chunk.elements[index])
       let end = 0
       return runs.map(({ attempt, count, ordinal }) => {
@@ -252,11 +249,9 @@ export const open = (shared: Shared, feed: Any): Effect.Effect<HostedFeed> =>
     const admit = (session: Session, output: Admit): boolean => {
       const { batch, first, from, to } = output
       // Of a batch that is admitted bit by bit the bits are of the same parcels, and so are settled together.
-      if (session.admitting?.batch !== batch) {
-        const lent = batch.release === undefined ? undefined : new Lent(batch.release)
-        session.admitting = { batch, lent, parcels: parcelsOf(session, output, lent) }
-      }
-      const { lent, parcels } = session.admitting
+      if (session.admitting?.batch !== batch) session.admitting = { batch, parcels: parcelsOf(session, output) }
+      const { parcels } = session.admitting
+      const lent = parcels[0]?.lent
       const entries: Array<Entry> = []
       for (const parcel of parcels) {
         const some = entriesOf(parcel, from, to, (index, issue) => {

@@ -14,14 +14,13 @@ const runsOf = (runs: ReadonlyArray<Run>, from: number, to: number): ReadonlyArr
   return all
 }
 
-/** The elements of a batch from one index up to, not including, another, as a batch. Others may use the memory they lie in. */
+/** The elements of a batch from one index up to, not including, another, as a batch. */
 export const partOf = (batch: Batch, feed: FeedInfo, from: number, to: number): Batch =>
   from <= 0 && to >= batch.chunk.length ? batch : {
     ...batch,
     first: batch.first + from,
     runs: runsOf(batch.runs, from, to),
     chunk: feed.codec.slice(batch.chunk, from, to),
-    release: undefined,
     ...(batch.ids === undefined ? {} : { ids: batch.ids.slice(from, to) })
   }
 

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { MessageChannel, MessagePort, receiveMessageOnPort } from "node:worker_threads"
-import { leastBytes } from "./frameMemory.ts"
+import { isReusable } from "./frameMemory.ts"
 import { nodeMemory } from "./nodeMemory.ts"
 import type { Listener, Pipe, Wire } from "./workerWire.ts"
 import { makeInbox } from "./workerWire.ts"
@@ -45,7 +45,7 @@ const pipeOf = (port: MessagePort, closed: () => void): PortPipe => {
       const { buffer } = frame
       inbox.pushUnsafe(
         frame as Uint8Array<ArrayBuffer>,
-        buffer.byteLength < leastBytes ? undefined : () => port.postMessage(buffer, [buffer])
+        isReusable(frame) ? () => port.postMessage(buffer, [buffer]) : undefined
       )
     }
   }

@@ -6,6 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
+import { releaseOf } from "./frameMemory.ts"
 import { nodeMemory } from "./nodeMemory.ts"
 import type { Inbox, Listener, Pipe, Wire } from "./workerWire.ts"
 import { makeInbox } from "./workerWire.ts"
@@ -95,7 +96,7 @@ export const wireOf = (socket: Net.Socket, listener: Listener): Wire => {
     }
   }
   const read = makeReader((link, body) => {
-    if (link > 0) return inboxes.get(link)?.pushUnsafe(body, () => nodeMemory.giveBack(body))
+    if (link > 0) return inboxes.get(link)?.pushUnsafe(body, releaseOf(nodeMemory, body))
     const word: unknown = JSON.parse(decoder.decode(body))
     const opened = linkOf(word, "Open")
     const closed = linkOf(word, "Close")

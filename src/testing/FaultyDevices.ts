@@ -114,7 +114,7 @@ const firstOf = (batch: Batch, n: number, feed: FeedInfo): Batch => {
     left -= count
     return count === 0 ? [] : [{ ...run, count }]
   })
-  return { ...batch, runs, chunk: feed.codec.fromElements(batch.chunk.elements.slice(0, n)), release: undefined }
+  return { ...batch, runs, chunk: feed.codec.fromElements(batch.chunk.elements.slice(0, n)) }
 }
 
 /**
