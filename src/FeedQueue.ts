@@ -22,6 +22,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { LineTaker, type Through } from "./internal/lineTaker.ts"
 import * as Spans from "./internal/spans.ts"
 import * as Stored from "./internal/stored.ts"
 import { type Turn, Wait } from "./internal/waitingLines.ts"
@@ -485,8 +486,9 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
   const takeAvailable = (n: number, onTake?: OnTake<A>) => taking(1, one, () => extract(1, n, onTake))
   const isAnyOrClosed = () => isClosed || held() > 0
 
-  const through = {
+  const through: Through<A, QueueEnded> = {
     lines,
+    refusal: QueueEnded,
     isDue: isAnyOrClosed,
     isWorth: (most: number) => held() >= Math.min(most, capacity / 2),
     take: (options: TakerOptions<A>) =>
@@ -601,67 +603,6 @@ const fromStore = <A>(store: Queue.Queue<A>, options: Options<A>): FeedQueue<A> 
       const need = store.capacity - capacity + 1
       return need > 1 ? Math.max(0, need - held()) : 0
     }
-  }
-}
-
-/** What the takers of a queue share that are no fibers. */
-interface Through<A> {
-  readonly lines: WaitingLines.WaitingLines
-  readonly isDue: () => boolean
-  readonly isWorth: (most: number) => boolean
-  readonly take: (options: TakerOptions<A>) => ReadonlyArray<A>
-}
-
-/** A taker, its place in line and its turn there, in one: there is one for each link of a feeder. */
-class LineTaker<A>
-  implements Taker, WaitingLines.Standing<ReadonlyArray<A>, QueueEnded>, Turn<ReadonlyArray<A>, QueueEnded>
-{
-  stage: "out" | "asking" | "in" = "out"
-  wake: (() => void) | undefined
-  before: WaitingLines.Place | undefined
-  behind: WaitingLines.Place | undefined
-  readonly onTurn: () => void
-  readonly #through: Through<A>
-  readonly #options: TakerOptions<A>
-
-  constructor(through: Through<A>, options: TakerOptions<A>) {
-    this.#through = through
-    this.#options = options
-    this.onTurn = () => options.onTurn()
-  }
-
-  takeUnsafe(): boolean {
-    const { lines } = this.#through
-    return lines.attemptUnsafe(lines.takers, this)
-  }
-
-  leaveUnsafe(): void {
-    const { lines } = this.#through
-    lines.leaveUnsafe(lines.takers, this)
-  }
-
-  get turn(): Turn<ReadonlyArray<A>, QueueEnded> {
-    return this
-  }
-
-  get need(): number {
-    return 1
-  }
-
-  get refusal(): typeof QueueEnded {
-    return QueueEnded
-  }
-
-  isDue(): boolean {
-    return this.#through.isDue()
-  }
-
-  isWorth(): boolean {
-    return this.#through.isWorth(this.#options.most())
-  }
-
-  attempt(): ReadonlyArray<A> {
-    return this.#through.take(this.#options)
   }
 }
 
