@@ -17,6 +17,8 @@ import type { DeviceFrame, DeviceLost, FeederFrame, Link } from "../RemoteDevice
 import { ElementTooLarge } from "./deviceErrors.ts"
 import * as Fitting from "./fitting.ts"
 import * as Items from "./items.ts"
+import type { Reader } from "./telling.ts"
+import * as Telling from "./telling.ts"
 import type { Ticking, Ticks } from "./ticks.ts"
 import * as Window from "./window.ts"
 
@@ -49,7 +51,7 @@ const fairShare = 512
 const flushTime = "1 second"
 
 /** A link in use: see the module. */
-export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>> {
+export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.Item<A>> {
   tickAt = 0
   readonly #session: Session<A>
   readonly #link: Link
@@ -114,7 +116,7 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     this.#resume = resume
     this.#ticks.addUnsafe(this)
     this.#apply({ _tag: "Opened", now: this.#now() })
-    if (this.#isOver) return
+    if (this.#isOver || Telling.tellUnsafe(this.#link, this)) return
     const next: Effect.Effect<void, DeviceLost> = Effect.flatMap(this.#link.receive, (frame) => {
       this.#received(frame)
       return next
@@ -159,7 +161,7 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     return Effect.ignore(Effect.raceFirst(this.#next(), Effect.yieldNow))
   }
 
-  // --- what its remote feed calls --------------------------------------------------------------------------------------
+  // --- what its remote feed and the link call --------------------------------------------------------------------------
 
   pushUnsafe(frame: FeederFrame): void {
     this.#frames.push(frame)
@@ -185,6 +187,14 @@ export class RemoteLink<A> implements Ticking, TakerOptions<FeedSession.Item<A>>
     this.#isStuck = false
     this.#isPullDue = true
     this.#look()
+  }
+
+  receivedUnsafe(frame: DeviceFrame): void {
+    if (!this.#isOver) this.#guarded(() => this.#received(frame))
+  }
+
+  lostUnsafe(error: DeviceLost): void {
+    this.#over(Exit.fail(error))
   }
 
   tickUnsafe(): void {

@@ -37,12 +37,15 @@ export interface LinkConfig<F> {
 
 /** A wire as a link of frames. Bytes that are not a frame are told to the peer, if it can be, and end it. */
 export abstract class FrameLink<F> {
-  readonly receive: Effect.Effect<F, DeviceLost>
-  readonly #wire: FrameWire
+  readonly wire: FrameWire
 
   constructor(wire: FrameWire) {
-    this.#wire = wire
-    this.receive = Effect.matchCauseEffect(wire.receive, {
+    this.wire = wire
+  }
+
+  /** What is run for each frame. */
+  receiving(): Effect.Effect<F, DeviceLost> {
+    return Effect.matchCauseEffect(this.wire.receive, {
       onFailure: (cause) => this.#ended(cause),
       onSuccess: (raw) => {
         const frame = this.decode(raw)
@@ -63,7 +66,7 @@ export abstract class FrameLink<F> {
   abstract refusal(malformed: MalformedFrame): Segments | undefined
 
   write(segments: Segments): Effect.Effect<void, DeviceLost> {
-    return Effect.mapError(this.#wire.send(segments), (cause) => this.lost(cause))
+    return Effect.mapError(this.wire.send(segments), (cause) => this.lost(cause))
   }
 
   #ended(cause: Cause.Cause<unknown>): Effect.Effect<never, DeviceLost> {
@@ -104,7 +107,7 @@ class ConfiguredLink<F> extends FrameLink<F> {
 /** The same, by functions. */
 export const linkOf = <F>(options: LinkConfig<F> & { readonly wire: FrameWire }): Connection<F> => {
   const link = new ConfiguredLink(options, options.wire)
-  return { send: (segments) => link.write(segments), receive: link.receive }
+  return { send: (segments) => link.write(segments), receive: link.receiving() }
 }
 
 /** Opens a wire as a link of frames. */

@@ -12,7 +12,7 @@ import type { Limits, RawFrame } from "./frameCutter.ts"
 import * as FrameCutter from "./frameCutter.ts"
 import type { MalformedFrame } from "./malformedFrame.ts"
 import { nodeMemory } from "./nodeMemory.ts"
-import type { FrameWire, Open, Segments } from "./socketWire.ts"
+import type { FrameWire, Open, Segments, WireReader } from "./socketWire.ts"
 
 /** How much may wait to be received before reading pauses, in bytes; a frame counts for more than its body. */
 const unreadBytes = 1024 * 1024
@@ -38,9 +38,8 @@ const directBytes = 16 * 1024
 /** What was sent in one turn of the event loop is written at its end. */
 const flush = (wire: NetWire): void => wire.flush()
 
-/** Many may be open and idle, so it is one object, and its effects are made once. */
+/** Many may be open and idle, so it is one object. */
 class NetWire implements FrameWire {
-  readonly receive: Effect.Effect<RawFrame, unknown>
   readonly #duplex: Duplex
   readonly #writesOf: ((segments: Segments) => Segments) | undefined
   readonly #cutter: FrameCutter.Cutter
@@ -53,7 +52,9 @@ class NetWire implements FrameWire {
   /** Why nothing more comes: what has come is received first. And why nothing more goes. */
   #ended: Why | undefined
   #broken: Why | undefined
-  /** Who waits to receive, and who to send. */
+  /** Who is told what comes; else who waits to receive. And who waits to send. */
+  #reader: WireReader | undefined
+  #receive: Effect.Effect<RawFrame, unknown> | undefined
   #receiver: ((next: Effect.Effect<RawFrame, unknown>) => void) | undefined
   #blocked: Array<(sent: Effect.Effect<void, unknown>) => void> | undefined
   #isCorked = false
@@ -63,12 +64,6 @@ class NetWire implements FrameWire {
     this.#duplex = duplex
     this.#writesOf = writesOf
     this.#cutter = FrameCutter.make(limits, nodeMemory)
-    // Who waits is resumed with the same effect, and takes by itself: what is not received any more is not taken.
-    this.receive = Effect.callback((resume) => {
-      const next = this.#next()
-      if (next === undefined) this.#receiver = resume
-      else resume(next)
-    })
     duplex.on("drain", this.#onDrain).on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose)
     if (duplex.closed) this.#onClose()
   }
@@ -120,21 +115,46 @@ class NetWire implements FrameWire {
     return !this.#isPaused
   }
 
-  #next(): Effect.Effect<RawFrame, unknown> | undefined {
+  get receive(): Effect.Effect<RawFrame, unknown> {
+    // Who waits is resumed with the same effect, and takes by itself: what is not received any more is not taken.
+    return this.#receive ??= Effect.callback((resume) => {
+      const frame = this.#next()
+      if (frame !== undefined) resume(Effect.succeed(frame))
+      else if (this.#ended !== undefined) resume(Effect.fail(this.#ended()))
+      else this.#receiver = resume
+    })
+  }
+
+  tellUnsafe(reader: WireReader): void {
+    this.#reader = reader
+    this.#wake()
+  }
+
+  #next(): RawFrame | undefined {
     const frame = this.#ready.shift()
-    if (frame === undefined) return this.#ended === undefined ? undefined : Effect.fail(this.#ended())
+    if (frame === undefined) return undefined
     this.#unread -= frame.body.length + frameCost
     if (this.#isPaused && this.#ended === undefined && this.#unread <= unreadBytes / 2) {
       this.#isPaused = false
       this.#duplex.resume()
     }
-    return Effect.succeed(frame)
+    return frame
   }
 
   #wake(): void {
+    const reader = this.#reader
+    if (reader !== undefined) return this.#tell(reader)
     const resume = this.#receiver
     this.#receiver = undefined
     resume?.(this.receive)
+  }
+
+  #tell(reader: WireReader): void {
+    for (let frame = this.#next(); frame !== undefined; frame = this.#next()) reader.cameUnsafe(frame)
+    // What it is told may end the wire, and then that was told already.
+    if (this.#ended === undefined || this.#reader !== reader) return
+    this.#reader = undefined
+    reader.endedUnsafe(this.#ended())
   }
 
   #end(why: Why): void {

@@ -14,7 +14,9 @@ import type { Directory } from "./socketDirectory.ts"
 import { FrameLink, rootOf } from "./socketLink.ts"
 import { mostFrameBytes } from "./socketOptions.ts"
 import { failureOf, TlsFailed } from "./socketTls.ts"
-import type { FrameWire, Open } from "./socketWire.ts"
+import type { FrameWire, Open, WireReader } from "./socketWire.ts"
+import type { Reader, Telling } from "./telling.ts"
+import { tell } from "./telling.ts"
 
 /** Nobody listens at a refused address, so whoever did has ended, and its memory with it. */
 const fateOf = (root: unknown): "gone" | "unknown" => {
@@ -23,12 +25,15 @@ const fateOf = (root: unknown): "gone" | "unknown" => {
 }
 
 /** A link to a device that is dialled. Many may be open and idle, so it is one object. */
-class DialledLink extends FrameLink<DeviceFrame> implements Link {
+class DialledLink extends FrameLink<DeviceFrame> implements Telling, WireReader {
   readonly #device: string
   readonly #feed: FeedInfo
   readonly #address: Address
   readonly #credential: Redacted.Redacted<string> | undefined
   #hasAnswered = false
+  /** Who is told, or what is run for who asks. */
+  #reader: Reader | undefined
+  #receiving: Effect.Effect<DeviceFrame, DeviceLost> | undefined
 
   constructor({ address, credential, device, feed }: Dialled, wire: FrameWire) {
     super(wire)
@@ -38,7 +43,10 @@ class DialledLink extends FrameLink<DeviceFrame> implements Link {
     this.#credential = credential
   }
 
-  /** Who wraps a link may take it apart. */
+  // Who wraps a link may take it apart: these two are functions of their own.
+
+  readonly receive = Effect.suspend(() => this.#receiving ??= this.receiving())
+
   readonly send = (frame: FeederFrame): Effect.Effect<void, DeviceLost> => {
     const credential = this.#credential
     return this.write(Frames.encodeFeederFrame(
@@ -47,6 +55,25 @@ class DialledLink extends FrameLink<DeviceFrame> implements Link {
         : frame,
       this.#feed
     ))
+  }
+
+  [tell](reader: Reader): boolean {
+    if (this.wire.tellUnsafe === undefined) return false
+    this.#reader = reader
+    this.wire.tellUnsafe(this)
+    return true
+  }
+
+  cameUnsafe(raw: Frames.RawFrame): void {
+    const frame = this.decode(raw)
+    if (Result.isSuccess(frame)) this.#reader?.receivedUnsafe(frame.success)
+    else this.endedUnsafe(frame.failure)
+  }
+
+  endedUnsafe(cause: unknown): void {
+    const reader = this.#reader
+    this.#reader = undefined
+    reader?.lostUnsafe(this.ended(cause))
   }
 
   lost(error: unknown): DeviceLost {

@@ -20,6 +20,15 @@ export interface FrameWire {
   readonly send: (segments: Segments) => Effect.Effect<void, unknown>
   /** The next frame. Fails with a `MalformedFrame`, or with what has broken the connection. */
   readonly receive: Effect.Effect<RawFrame, unknown>
+  /** From now on a reader is told instead, if it can be. */
+  readonly tellUnsafe?: (reader: WireReader) => void
+}
+
+/** Who is told what comes, instead of asking for it. Neither may throw. */
+export interface WireReader {
+  readonly cameUnsafe: (frame: RawFrame) => void
+  /** Nothing more comes, for what `receive` would fail with. */
+  readonly endedUnsafe: (cause: unknown) => void
 }
 
 /** Opens a wire. It reads frames as long as `limits` allows, when they begin. */

@@ -1,0 +1,28 @@
+/**
+ * Links that tell what comes, so that no fiber has to ask for it. A feeder may have many that are idle, and a fiber that
+ * waits costs more than all else that is known of such a link.
+ */
+import type { DeviceFrame, DeviceLost, Link } from "../RemoteDevices.ts"
+
+/** Who is told. Neither may throw. */
+export interface Reader {
+  readonly receivedUnsafe: (frame: DeviceFrame) => void
+  /** Nothing more comes. It may be told again. */
+  readonly lostUnsafe: (error: DeviceLost) => void
+}
+
+/**
+ * Tells a reader from now on, if the connection can; gives whether it does. It is a member of a class, which who wraps a
+ * link does not copy: what a wrapper does with what is received would be passed over.
+ */
+export const tell: unique symbol = Symbol("effect-feeder/tell")
+
+/** A link that may tell what comes. */
+export interface Telling extends Link {
+  readonly [tell]: (reader: Reader) => boolean
+}
+
+const isTelling = (link: Link): link is Telling => tell in link
+
+/** Has a reader told, if the link does that; gives whether it does. */
+export const tellUnsafe = (link: Link, reader: Reader): boolean => isTelling(link) && link[tell](reader)
