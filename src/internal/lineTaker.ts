@@ -16,17 +16,19 @@ export interface Through<A, E> {
 /** A taker, its place in line and its turn there, in one: there is one for each link of a feeder. */
 export class LineTaker<A, E> implements Taker, Standing<ReadonlyArray<A>, E>, Turn<ReadonlyArray<A>, E> {
   stage: "out" | "asking" | "in" = "out"
-  wake: (() => void) | undefined
+  isAsleep = false
   before: Place | undefined
   behind: Place | undefined
-  readonly onTurn: () => void
   readonly #through: Through<A, E>
   readonly #options: TakerOptions<A>
 
   constructor(through: Through<A, E>, options: TakerOptions<A>) {
     this.#through = through
     this.#options = options
-    this.onTurn = () => options.onTurn()
+  }
+
+  wake(): void {
+    this.#options.onTurn()
   }
 
   takeUnsafe(): boolean {

@@ -55,7 +55,7 @@ class DialledLink extends FrameLink<DeviceFrame> implements Telling, WireReader 
         : frame,
       this.#feed
     ))
-  }
+  };
 
   [tell](reader: Reader): boolean {
     if (this.wire.tellUnsafe === undefined) return false

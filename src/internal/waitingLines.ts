@@ -49,10 +49,11 @@ interface Part {
   readonly run: (taken: number, take: () => void) => void
 }
 
-/** A fiber in line; `wake` is there while it sleeps. */
+/** A fiber in line; it is woken only while it sleeps. */
 export interface Place {
   readonly turn: Pick<Turn<unknown, unknown>, "need" | "isDue" | "isWorth" | "part">
-  wake: (() => void) | undefined
+  isAsleep: boolean
+  wake: () => void
   before: Place | undefined
   behind: Place | undefined
 }
@@ -87,7 +88,7 @@ const remove = (line: Line, place: Place): void => {
 }
 
 const canGoOn = ({ first }: Line): boolean =>
-  first?.wake !== undefined && (first.turn.isDue() || first.turn.part?.isDue() === true)
+  first?.isAsleep === true && (first.turn.isDue() || first.turn.part?.isDue() === true)
 
 const isWorth = ({ first }: Line): boolean => first?.turn.isWorth?.() !== false
 
@@ -97,11 +98,11 @@ const nothing = (): void => {}
 
 /** Lets a place go on as far as it can: its fiber, if it can do all. */
 const advance = (place: Place): void => {
-  const { turn, wake } = place
+  const { turn } = place
   const { part } = turn
   if (turn.isDue()) {
-    place.wake = undefined
-    wake?.()
+    place.isAsleep = false
+    place.wake()
   } else if (part?.isDue() === true) part.run(0, nothing)
 }
 
@@ -132,7 +133,7 @@ export interface Standing<X, E> extends Place {
   readonly turn: Turn<X, E>
   stage: "out" | "asking" | "in"
   /** Called when it is its turn: it has to attempt it, or to leave. Must not throw. */
-  readonly onTurn: () => void
+  readonly wake: () => void
 }
 
 export const make = (options: {
@@ -236,10 +237,11 @@ export const make = (options: {
   /** Stands in line until an attempt succeeds or is refused. The place is kept from one attempt to the next. */
   const stand = <X, E>(line: Line, turn: Turn<X, E>): Effect.Effect<X, E> =>
     Effect.callback<X, E>((resume) => {
-      const place: Place = { turn, wake: undefined, before: undefined, behind: undefined }
+      const place: Place = { turn, isAsleep: false, wake: nothing, before: undefined, behind: undefined }
       const sleep = (wake: () => void) => {
         // Not woken by what that may run: a callback that is resumed while it is made has no finalizer.
         if (line.first === place && !turn.isDue() && turn.part?.isDue() === true) turn.part.run(0, nothing)
+        place.isAsleep = true
         place.wake = wake
         changed()
       }
@@ -273,14 +275,14 @@ export const make = (options: {
       append(line, place)
       lineChanged(line)
     }
-    place.wake = place.onTurn
+    place.isAsleep = true
     changed()
   }
 
   const leaveUnsafe = <X, E>(line: Line, place: Standing<X, E>): void => {
     const wasIn = place.stage === "in"
     place.stage = "out"
-    place.wake = undefined
+    place.isAsleep = false
     if (!wasIn) return
     remove(line, place)
     lineChanged(line)
@@ -290,7 +292,7 @@ export const make = (options: {
   /** Whether it is its turn; if not, and it has not left meanwhile, it is in line then. */
   const isTurn = <X, E>(line: Line, place: Standing<X, E>): boolean => {
     const { turn } = place
-    if (place.stage !== "out") return place.stage === "in" && place.wake === undefined
+    if (place.stage !== "out") return place.stage === "in" && !place.isAsleep
     if (isFree(line, turn)) return true
     if (!isGivingWay && line.first === undefined) {
       place.stage = "asking"
