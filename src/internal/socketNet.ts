@@ -18,7 +18,7 @@ import type { FrameWire, Open, Segments, WireReader } from "./socketWire.ts"
 const unreadBytes = 1024 * 1024
 const frameCost = 64
 
-/** Why nothing more comes, or goes: made for who asks, since it costs as much as all else that a link's end costs. */
+/** Why nothing more comes: made for who asks, since it costs as much as all else that a link's end costs. */
 type Why = () => unknown
 
 /** How a connection ends that was closed in order. */
@@ -49,10 +49,9 @@ class NetWire implements FrameWire {
   #isPaused = false
   /** The body that is being assembled is read into. */
   #isDirect = false
-  /** Why nothing more comes: what has come is received first. And why nothing more goes. */
+  /** Why nothing more comes: what has come is received first. */
   #ended: Why | undefined
-  #broken: Why | undefined
-  /** Who is told what comes; else who waits to receive. And who waits to send. */
+  /** Who is told what comes; else who waits to receive. And who waits to send, since there was one. */
   #reader: WireReader | undefined
   #receive: Effect.Effect<RawFrame, unknown> | undefined
   #receiver: ((next: Effect.Effect<RawFrame, unknown>) => void) | undefined
@@ -64,15 +63,15 @@ class NetWire implements FrameWire {
     this.#duplex = duplex
     this.#writesOf = writesOf
     this.#cutter = FrameCutter.make(limits, nodeMemory)
-    duplex.on("drain", this.#onDrain).on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose)
-    if (duplex.closed) this.#onClose()
+    duplex.on("end", this.#onOver).on("error", this.#onOver).on("close", this.#onOver)
+    if (duplex.closed) this.#onOver()
   }
 
   /** No more is received, and what was sent leaves by itself. */
   detach(): void {
     const duplex = this.#duplex
     this.#end(closed)
-    duplex.off("drain", this.#onDrain).off("end", this.#onEnd).off("close", this.#onClose)
+    duplex.off("end", this.#onOver).off("close", this.#onOver)
     // It is closed when everything is sent: one whose peer takes nothing more would stay for ever.
     if (this.#isFull()) duplex.destroy()
     else this.flush()
@@ -167,7 +166,7 @@ class NetWire implements FrameWire {
   send(segments: Segments): Effect.Effect<void, unknown> {
     return Effect.suspend(() => {
       const duplex = this.#duplex
-      if (duplex.destroyed || duplex.writableEnded) return Effect.fail((this.#broken ?? closed)())
+      if (duplex.destroyed || duplex.writableEnded) return Effect.fail(this.#why())
       if (!this.#isCorked) {
         this.#isCorked = true
         duplex.cork()
@@ -182,10 +181,19 @@ class NetWire implements FrameWire {
 
   #sent(): Effect.Effect<void, unknown> {
     return Effect.callback((resume) => {
-      if (this.#broken !== undefined) resume(Effect.fail(this.#broken()))
+      if (this.#duplex.destroyed) resume(Effect.fail(this.#why()))
       else if (!this.#isFull()) resume(Effect.void)
-      else (this.#blocked ??= []).push(resume)
+      else this.#waiting().push(resume)
     })
+  }
+
+  #waiting(): Array<(sent: Effect.Effect<void, unknown>) => void> {
+    if (this.#blocked === undefined) this.#duplex.on("drain", () => this.#drained())
+    return this.#blocked ??= []
+  }
+
+  #drained(): void {
+    for (const resume of this.#blocked?.splice(0) ?? []) resume(this.#sent())
   }
 
   #isFull(): boolean {
@@ -201,20 +209,14 @@ class NetWire implements FrameWire {
 
   // --- what the stream tells -----------------------------------------------------------------------------------------
 
-  readonly #onDrain = () => {
-    const blocked = this.#blocked
-    this.#blocked = undefined
-    if (blocked !== undefined) { for (const resume of blocked) resume(this.#sent()) }
+  /** Its peer has ended it, or it is broken, or closed. */
+  readonly #onOver = () => {
+    this.#end(() => this.#why())
+    if (this.#duplex.destroyed) this.#drained()
   }
-  readonly #onEnd = () => this.#end(closed)
-  readonly #onError = (cause: unknown) => {
-    this.#broken ??= () => cause
-    this.#end(this.#broken)
-  }
-  readonly #onClose = () => {
-    this.#broken ??= closed
-    this.#end(this.#broken)
-    this.#onDrain()
+
+  #why(): unknown {
+    return this.#duplex.errored ?? closed()
   }
 }
 
@@ -248,21 +250,27 @@ export const fromDuplex = (duplex: Duplex, writesOf?: (segments: Segments) => Se
     ({ wire }) => wire
   )
 
-interface Dialled {
+class DialledWire extends NetWire {
   readonly socket: Net.Socket
-  readonly wire: NetWire
-}
 
-const hangUp = ({ socket, wire }: Dialled): void => {
-  if (socket.connecting) {
-    socket.destroy()
-    return
+  constructor(socket: Net.Socket, limits: Limits) {
+    super(socket, limits)
+    this.socket = socket
   }
-  wire.detach()
-  socket.destroySoon()
+
+  hangUp(): void {
+    if (this.socket.connecting) {
+      this.socket.destroy()
+      return
+    }
+    this.detach()
+    this.socket.destroySoon()
+  }
 }
 
-const dialled = (options: Net.NetConnectOpts, limits: Limits): Dialled => {
+const hangUp = (wire: DialledWire): void => wire.hangUp()
+
+const dialled = (options: Net.NetConnectOpts, limits: Limits): DialledWire => {
   // It asks for a buffer before `connect` returns.
   const socket = new Net.Socket({
     onread: {
@@ -270,13 +278,14 @@ const dialled = (options: Net.NetConnectOpts, limits: Limits): Dialled => {
       callback: (count: number, bytes: Uint8Array) => wire.read(count, bytes)
     }
   })
-  const wire = new NetWire(socket, limits)
+  const wire = new DialledWire(socket, limits)
   socket.setNoDelay(true).connect(options)
-  return { socket, wire }
+  return wire
 }
 
-const connected = ({ socket, wire }: Dialled): Effect.Effect<FrameWire, unknown> =>
+const connected = (wire: DialledWire): Effect.Effect<FrameWire, unknown> =>
   Effect.callback((resume) => {
+    const { socket } = wire
     const failed = (cause: unknown) => resume(Effect.fail(cause))
     socket.once("error", failed).once("connect", () => {
       socket.off("error", failed)
