@@ -161,13 +161,15 @@ export type Output<A> =
  */
 export type Step<A> = readonly [state: State<A>, outputs: ReadonlyArray<Output<A>>]
 
+const none: ReadonlyArray<never> = []
+
 const noProgress: Progress = {
   report: 0,
   accepted: 0,
   delivered: 0,
   carried: 0,
   settled: 0,
-  above: [],
+  above: none,
   creditTo: 0,
   creditBytesTo: 0,
   ended: false
@@ -179,33 +181,40 @@ const noProgress: Progress = {
  * @category constructors
  * @since 0.1.0
  */
-export const make = <A>(config: Config<A>): State<A> => ({
-  config,
-  phase: "Idle",
-  session: 1,
-  welcomed: false,
-  version: versions[0],
-  keepTo: 0,
-  settledBefore: 0,
-  device: undefined,
-  replaced: [],
-  ...Outstanding.none,
-  progress: noProgress,
-  buried: undefined,
-  limits: { frameBytes: 0, elements: 0 },
-  acceptedMost: 0,
-  openedAt: 0,
-  heardAt: undefined,
-  flushedAt: undefined,
-  drainingSince: undefined,
-  leaving: false,
-  accepted: 0,
-  delivered: 0,
-  redelivered: 0,
-  heldByDead: 0,
-  dead: 0,
-  fenced: 0
-})
+export const make = <A>(config: Config<A>): State<A> => {
+  const { base, out, resolved, sent, sentBytes } = Outstanding.none
+  return {
+    config,
+    phase: "Idle",
+    session: 1,
+    welcomed: false,
+    version: versions[0],
+    keepTo: 0,
+    settledBefore: 0,
+    device: undefined,
+    replaced: none,
+    out,
+    base,
+    sent,
+    sentBytes,
+    resolved,
+    progress: noProgress,
+    buried: undefined,
+    limits: { frameBytes: 0, elements: 0 },
+    acceptedMost: 0,
+    openedAt: 0,
+    heardAt: undefined,
+    flushedAt: undefined,
+    drainingSince: undefined,
+    leaving: false,
+    accepted: 0,
+    delivered: 0,
+    redelivered: 0,
+    heldByDead: 0,
+    dead: 0,
+    fenced: 0
+  }
+}
 
 /**
  * How many elements are out at the device and not acknowledged as declared.

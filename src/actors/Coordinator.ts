@@ -267,6 +267,11 @@ const makeUnsafe = <E>(
     rest()
   }
 
+  /** Here, since it is kept as long as the fiber runs, and would keep with it what that was made of. */
+  const observe = (fiber: Fiber.Fiber<unknown, E>, fiberName: string) => {
+    fiber.addObserver((exit) => ended(fiber, fiberName, exit))
+  }
+
   const settled = Effect.fnUntraced(function*(period: Duration.Duration) {
     yield* resting.await
     if (stop === undefined) return
@@ -291,7 +296,7 @@ const makeUnsafe = <E>(
           const fiber = Effect.runForkWith(services)(Effect.flatMap(nextTurn(dispatcher), () => effect))
           fibers.set(fiber, fiberName)
           resting.closeUnsafe()
-          fiber.addObserver((exit) => ended(fiber, fiberName, exit))
+          observe(fiber, fiberName)
           return Effect.succeed(fiber)
         })
       ),

@@ -230,6 +230,10 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
     return Effect.suspend(() => (this.#link = new RemoteLink(this, link, ticks)).run)
   }
 
+  #endLink(exit: Exit.Exit<void, unknown>): Effect.Effect<void> {
+    return this.#link === undefined ? Effect.void : this.#link.end(exit)
+  }
+
   /** A link was used, or could not be. */
   #linkEnded(error: DeviceLost | FeedRefused | undefined): void {
     const { owner } = this
@@ -262,7 +266,7 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
     const linked = Effect.suspend(() =>
       Effect.flatMap(Scope.provide(this.#open(), scope), (link) => this.#use(link, ticks))
     )
-    const closed = Effect.onExit(linked, (exit) => Scope.close(scope, exit))
+    const closed = Effect.onExit(linked, (exit) => Effect.ensuring(this.#endLink(exit), Scope.close(scope, exit)))
     return Effect.flatMap(Effect.exit(closed), (exit) => {
       const failed = Exit.isFailure(exit) ? Cause.findError(exit.cause) : undefined
       // A defect, or an interruption.

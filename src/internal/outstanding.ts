@@ -152,7 +152,7 @@ export const unsettled = <A>(
 }
 
 const above = <A>(out: ReadonlyArray<Parcel<A>>, base: number): ReadonlyArray<Parcel<A>> =>
-  out.filter((parcel) => parcel.first + parcel.count - 1 > base)
+  out.length === 0 ? out : out.filter((parcel) => parcel.first + parcel.count - 1 > base)
 
 /** How many of some runs, between two indices of their items, are not given for the first time. */
 const countAgain = (runs: ReadonlyArray<Run>, from: number, to: number): number => {

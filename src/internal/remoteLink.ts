@@ -91,12 +91,11 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
     this.#window = Window.make(session.finished())
   }
 
-  /** Lasts as long as the link is used. An interruption says so to the device, as far as the link takes it at once. */
+  /** Lasts as long as the link is used. Then it has to be ended. */
   get run(): Effect.Effect<void, DeviceLost> {
     return Effect.contextWith((context: Context.Context<never>) => {
       this.#context = context
-      const until = Effect.callback<void, DeviceLost>((resume) => this.#begin(resume))
-      return Effect.onExit(until, (exit) => this.#end(exit))
+      return Effect.callback<void, DeviceLost>((resume) => this.#begin(resume))
     })
   }
 
@@ -140,7 +139,8 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
     this.#resume?.(exit)
   }
 
-  #end(exit: Exit.Exit<void, DeviceLost>): Effect.Effect<void> {
+  /** Ends it. An interruption is told to the device, as far as the link takes it at once. */
+  end(exit: Exit.Exit<void, unknown>): Effect.Effect<void> {
     this.#isOver = true
     this.#taker.leaveUnsafe()
     this.#ticks.removeUnsafe(this)

@@ -394,7 +394,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a stop leaves the link open",
     law: 8,
     within: 500,
-    edits: [[remote, "(exit) => Scope.close(scope, exit)", "() => Effect.void"]]
+    edits: [[remote, "Scope.close(scope, exit)", "Effect.void"]]
   },
   {
     name: "a run ends with leases out",
