@@ -227,7 +227,7 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
   }
 
   #use(link: Link, ticks: Ticks): Effect.Effect<void, DeviceLost> {
-    return Effect.suspend(() => (this.#link = new RemoteLink(this, link, ticks)).run)
+    return Effect.suspend(() => (this.#link = new RemoteLink(this, ticks)).run(link))
   }
 
   #endLink(exit: Exit.Exit<void, unknown>): Effect.Effect<void> {

@@ -54,7 +54,7 @@ const flushTime = "1 second"
 export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.Item<A>> {
   tickAt = 0
   readonly #session: Session<A>
-  readonly #link: Link
+  #link: Telling.Sender | undefined
   readonly #ticks: Ticks
   readonly #taker: Taker
   readonly #window: Window.Window
@@ -83,19 +83,18 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
   /** The queue was, or is about to be, found closed and drained. */
   #mayFindEnd = false
 
-  constructor(session: Session<A>, link: Link, ticks: Ticks) {
+  constructor(session: Session<A>, ticks: Ticks) {
     this.#session = session
-    this.#link = link
     this.#ticks = ticks
     this.#taker = session.owner.queue.taker(this)
     this.#window = Window.make(session.finished())
   }
 
   /** Lasts as long as the link is used. Then it has to be ended. */
-  get run(): Effect.Effect<void, DeviceLost> {
+  run(link: Link): Effect.Effect<void, DeviceLost> {
     return Effect.contextWith((context: Context.Context<never>) => {
       this.#context = context
-      return Effect.callback<void, DeviceLost>((resume) => this.#begin(resume))
+      return Effect.callback<void, DeviceLost>((resume) => this.#begin(link, resume))
     })
   }
 
@@ -111,12 +110,18 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
     this.#session.applyUnsafe(input)
   }
 
-  #begin(resume: (exit: Exit.Exit<void, DeviceLost>) => void): void {
+  #begin(link: Link, resume: (exit: Exit.Exit<void, DeviceLost>) => void): void {
+    this.#link = link
     this.#resume = resume
     this.#ticks.addUnsafe(this)
     this.#apply({ _tag: "Opened", now: this.#now() })
-    if (this.#isOver || Telling.tellUnsafe(this.#link, this)) return
-    const next: Effect.Effect<void, DeviceLost> = Effect.flatMap(this.#link.receive, (frame) => {
+    if (this.#isOver) return
+    const sender = Telling.tellUnsafe(link, this)
+    if (sender !== undefined) {
+      this.#link = sender
+      return
+    }
+    const next: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
       this.#received(frame)
       return next
     })
@@ -249,7 +254,7 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
   #next(): Effect.Effect<void, DeviceLost> {
     if (!this.#isClosing) this.#pushGathered()
     const frame = this.#frames.shift()
-    return frame === undefined ? Effect.void : Effect.flatMap(this.#link.send(frame), () => this.#next())
+    return frame === undefined ? Effect.void : Effect.flatMap(this.#link!.send(frame), () => this.#next())
   }
 
   #sent(exit: Exit.Exit<void, DeviceLost>): void {

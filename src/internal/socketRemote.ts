@@ -15,7 +15,7 @@ import { FrameLink, rootOf } from "./socketLink.ts"
 import { mostFrameBytes } from "./socketOptions.ts"
 import { failureOf, TlsFailed } from "./socketTls.ts"
 import type { FrameWire, Open, WireReader } from "./socketWire.ts"
-import type { Reader, Telling } from "./telling.ts"
+import type { Reader, Sender, Telling } from "./telling.ts"
 import { tell } from "./telling.ts"
 
 /** Nobody listens at a refused address, so whoever did has ended, and its memory with it. */
@@ -24,16 +24,15 @@ const fateOf = (root: unknown): "gone" | "unknown" => {
   return code === "ECONNREFUSED" || code === "ENOENT" ? "gone" : "unknown"
 }
 
-/** A link to a device that is dialled. Many may be open and idle, so it is one object. */
-class DialledLink extends FrameLink<DeviceFrame> implements Telling, WireReader {
+/** What a link to a device that is dialled is made of. Many may be open and idle, so it is one object. */
+class DialledFrames extends FrameLink<DeviceFrame> implements Sender, WireReader {
   readonly #device: string
   readonly #feed: FeedInfo
   readonly #address: Address
   readonly #credential: Redacted.Redacted<string> | undefined
   #hasAnswered = false
-  /** Who is told, or what is run for who asks. */
+  /** Who is told. */
   #reader: Reader | undefined
-  #receiving: Effect.Effect<DeviceFrame, DeviceLost> | undefined
 
   constructor({ address, credential, device, feed }: Dialled, wire: FrameWire) {
     super(wire)
@@ -43,11 +42,7 @@ class DialledLink extends FrameLink<DeviceFrame> implements Telling, WireReader 
     this.#credential = credential
   }
 
-  // Who wraps a link may take it apart: these two are functions of their own.
-
-  readonly receive = Effect.suspend(() => this.#receiving ??= this.receiving())
-
-  readonly send = (frame: FeederFrame): Effect.Effect<void, DeviceLost> => {
+  send(frame: FeederFrame): Effect.Effect<void, DeviceLost> {
     const credential = this.#credential
     return this.write(Frames.encodeFeederFrame(
       frame._tag === "Hello" && credential !== undefined
@@ -55,13 +50,13 @@ class DialledLink extends FrameLink<DeviceFrame> implements Telling, WireReader 
         : frame,
       this.#feed
     ))
-  };
+  }
 
-  [tell](reader: Reader): boolean {
-    if (this.wire.tellUnsafe === undefined) return false
+  tellUnsafe(reader: Reader): Sender | undefined {
+    if (this.wire.tellUnsafe === undefined) return undefined
     this.#reader = reader
     this.wire.tellUnsafe(this)
-    return true
+    return this
   }
 
   cameUnsafe(raw: Frames.RawFrame): void {
@@ -104,6 +99,23 @@ class DialledLink extends FrameLink<DeviceFrame> implements Telling, WireReader 
   }
 }
 
+/** The same as a link, which who wraps it may take apart. */
+class DialledLink implements Telling {
+  readonly receive: Effect.Effect<DeviceFrame, DeviceLost>
+  readonly send: (frame: FeederFrame) => Effect.Effect<void, DeviceLost>
+  readonly #frames: DialledFrames
+
+  constructor(frames: DialledFrames) {
+    this.#frames = frames
+    this.receive = frames.receiving()
+    this.send = (frame) => frames.send(frame)
+  }
+
+  [tell](reader: Reader): Sender | undefined {
+    return this.#frames.tellUnsafe(reader)
+  }
+}
+
 /** What a link is to. */
 interface Dialled {
   readonly device: string
@@ -133,7 +145,7 @@ export const make = (options: {
     return dial(address)(limits).pipe(
       Effect.mapError((error) => lost(device, address, error)),
       Effect.tapError((error) => error.cause instanceof TlsFailed ? Effect.logWarning(error.message) : Effect.void),
-      Effect.map((wire) => new DialledLink(dialled, wire))
+      Effect.map((wire) => new DialledLink(new DialledFrames(dialled, wire)))
     )
   }
 

@@ -11,18 +11,22 @@ export interface Reader {
   readonly lostUnsafe: (error: DeviceLost) => void
 }
 
+/** What sends frames over a link that tells. It keeps less than the link. */
+export type Sender = Pick<Link, "send">
+
 /**
- * Tells a reader from now on, if the connection can; gives whether it does. It is a member of a class, which who wraps a
+ * Tells a reader from now on, if the connection can; gives what sends then. It is a member of a class, which who wraps a
  * link does not copy: what a wrapper does with what is received would be passed over.
  */
 export const tell: unique symbol = Symbol("effect-feeder/tell")
 
 /** A link that may tell what comes. */
 export interface Telling extends Link {
-  readonly [tell]: (reader: Reader) => boolean
+  readonly [tell]: (reader: Reader) => Sender | undefined
 }
 
 const isTelling = (link: Link): link is Telling => tell in link
 
-/** Has a reader told, if the link does that; gives whether it does. */
-export const tellUnsafe = (link: Link, reader: Reader): boolean => isTelling(link) && link[tell](reader)
+/** Has a reader told, if the link does that; gives what sends then. */
+export const tellUnsafe = (link: Link, reader: Reader): Sender | undefined =>
+  isTelling(link) ? link[tell](reader) : undefined
