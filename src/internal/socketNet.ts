@@ -126,6 +126,8 @@ class NetWire implements FrameWire {
 
   tellUnsafe(reader: WireReader): void {
     this.#reader = reader
+    // Nobody asks any more.
+    this.#receive = undefined
     this.#wake()
   }
 
