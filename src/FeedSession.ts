@@ -44,7 +44,7 @@ export type { Item, Origin, Part } from "./internal/items.ts"
 export type Phase = "Idle" | "Opening" | "Live" | "Resuming" | "BackOff" | "Draining" | "Ended" | "Failed"
 
 /**
- * What never changes in a session.
+ * What never changes in a session, and is the same for all devices of a feeder.
  *
  * @category models
  * @since 0.1.0
@@ -54,7 +54,6 @@ export interface Config<A> {
   readonly fingerprint: string
   readonly feeder: string
   readonly incarnation: number
-  readonly device: string
   readonly acknowledge: Acknowledge
   readonly delivery: DeliveryMode
   readonly leaseMillis: number
@@ -69,6 +68,8 @@ export interface Config<A> {
  */
 export interface State<A> extends Outstanding.Outstanding<A> {
   readonly config: Config<A>
+  /** The device's name. */
+  readonly name: string
   readonly phase: Phase
   readonly session: number
   /** Whether the device has answered the Hello of this session. */
@@ -176,15 +177,16 @@ const noProgress: Progress = {
 }
 
 /**
- * The state before the first link.
+ * The state before the first link to the device of this name.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = <A>(config: Config<A>): State<A> => {
+export const make = <A>(config: Config<A>, name: string): State<A> => {
   const { base, out, resolved, sent, sentBytes } = Outstanding.none
   return {
     config,
+    name,
     phase: "Idle",
     session: 1,
     welcomed: false,
@@ -348,7 +350,7 @@ const hello = <A>(state: State<A>): FeederFrame => ({
   fingerprint: state.config.fingerprint,
   feeder: state.config.feeder,
   incarnation: state.config.incarnation,
-  device: state.config.device,
+  device: state.name,
   session: state.session,
   keepTo: state.keepTo,
   acknowledge: state.config.acknowledge,
@@ -438,7 +440,7 @@ const welcome = <A>(state: State<A>, frame: Welcome, now: number): Step<A> => {
     return fail(
       state,
       "another device",
-      `two processes answer to the name ${state.config.device}: ${frame.device} and ${state.device}; give each its own`
+      `two processes answer to the name ${state.name}: ${frame.device} and ${state.device}; give each its own`
     )
   }
   if (state.device === frame.device && frame.progress.report <= state.progress.report) return forgotten(state, now)

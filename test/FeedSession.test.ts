@@ -14,12 +14,11 @@ const make = (acknowledge: Acknowledge = "processed") =>
     fingerprint: codec.fingerprint,
     feeder: "feeder-1",
     incarnation: 1,
-    device: "/job:consumer/replica:0",
     acknowledge,
     delivery: "atLeastOnce",
     leaseMillis: 1000,
     codec
-  })
+  }, "/job:consumer/replica:0")
 
 const progress = (facts: Partial<Progress> & { readonly report: number }): Progress => ({
   ...noProgress,
@@ -308,7 +307,7 @@ describe("FeedSession", () => {
   })
 
   it("takes no version that it did not offer", () => {
-    const once = FeedSession.make({ ...make().config, delivery: "effectivelyOnce" })
+    const once = FeedSession.make({ ...make().config, delivery: "effectivelyOnce" }, "/job:consumer/replica:0")
     const { outputs } = play(once, { _tag: "Opened", now: 0 }, frameOf(welcome("device-a", { report: 1 }), 1))
     assert.deepStrictEqual(only(sent(outputs), "Hello").versions, [2, 3])
     const failed = only(outputs, "Failed")

@@ -114,12 +114,11 @@ class History {
         fingerprint: "p",
         feeder: `feeder-${feeder}`,
         incarnation: life,
-        device: `/job:consumer/replica:${device}`,
         acknowledge: this.options.acknowledge,
         delivery: "atLeastOnce",
         leaseMillis: lease,
         codec
-      }),
+      }, `/job:consumer/replica:${device}`),
       link: undefined,
       retryAt: 0,
       isGone: false

@@ -102,6 +102,7 @@ export type Tolerator = Restarts.Tolerator
 /** What a remote feed is made of. */
 interface Options<A> {
   readonly config: FeedSession.Config<A>
+  readonly device: string
   readonly info: FeedInfo
   readonly devices: RemoteDevices["Service"]
   readonly tolerate: Tolerator
@@ -128,12 +129,12 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
   /** Links tried since the device was last heard of. */
   #resumes = 0
 
-  constructor({ config, devices, info, owner, state, tolerate }: Options<A>) {
+  constructor({ config, device, devices, info, owner, state, tolerate }: Options<A>) {
     this.owner = owner
     this.#devices = devices
     this.#info = info
     this.#tolerate = tolerate
-    this.#state = state === undefined ? FeedSession.make(config) : FeedSession.step(state, { _tag: "Begin" })[0]
+    this.#state = state === undefined ? FeedSession.make(config, device) : FeedSession.step(state, { _tag: "Begin" })[0]
   }
 
   get config(): FeedSession.Config<A> {
@@ -141,7 +142,7 @@ class DeviceFeed<A> implements RemoteFeed<A>, Session<A> {
   }
 
   get device(): string {
-    return this.config.device
+    return this.#state.name
   }
 
   state(): FeedSession.State<A> {

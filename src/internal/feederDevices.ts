@@ -37,7 +37,7 @@ export interface Devices {
 export const make = <A>(options: {
   readonly books: Books<A>
   /** Of every session. */
-  readonly config: Omit<FeedSession.Config<A>, "device">
+  readonly config: FeedSession.Config<A>
   readonly info: FeedInfo
   readonly tolerate: RemoteFeed.Tolerator
   readonly isTogether: boolean
@@ -98,7 +98,8 @@ export const make = <A>(options: {
       const devices = yield* RemoteDevices
       const remote: Remote<A> = {
         feed: RemoteFeed.make<A>({
-          config: { ...config, device },
+          config,
+          device,
           info,
           devices,
           tolerate,

@@ -25,6 +25,7 @@ import * as Window from "./window.ts"
 /** What a link needs of its remote feed. */
 export interface Session<A> {
   readonly config: FeedSession.Config<A>
+  readonly device: string
   readonly owner: Owner<A>
   state(): FeedSession.State<A>
   applyUnsafe(input: FeedSession.Input<A>): void
@@ -403,7 +404,7 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
 
   /** How many elements may be sent in one frame now, and these as the chunk that was measured. */
   #fitting(): Fitting.Fitting<A> {
-    const { config, owner } = this.#session
+    const { config, device, owner } = this.#session
     const gathered = this.#gathered
     // What was taken within the window is not put back because that became smaller.
     const { bytes, elements, largest } = FeedSession.credit(this.#state, Infinity)
@@ -418,7 +419,7 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
     const limit = this.#state.limits.frameBytes
     if (byteLength > limit) {
       const { ordinal } = gathered[0]!
-      owner.failUnsafe(new ElementTooLarge({ device: config.device, ordinal, bytes: byteLength, limit }))
+      owner.failUnsafe(new ElementTooLarge({ device, ordinal, bytes: byteLength, limit }))
     }
     return byteLength <= largest ? fitting : Fitting.nothing
   }

@@ -73,12 +73,11 @@ export const playFeeder = (input: Uint8Array, acknowledge: Acknowledge): number 
     fingerprint: "p",
     feeder: "feeder",
     incarnation: 1,
-    device: "d",
     acknowledge,
     delivery: "atLeastOnce",
     leaseMillis: 1000,
     codec
-  })
+  }, "d")
   let generated = 0
   let queue: Array<FeedSession.Item<number>> = []
   let isOpen = false
