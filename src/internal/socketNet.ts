@@ -42,9 +42,8 @@ const flush = (wire: NetWire): void => wire.flush()
 class NetWire implements FrameWire {
   readonly #duplex: Duplex
   readonly #writesOf: ((segments: Segments) => Segments) | undefined
+  /** Its frames have come and were not received; and how much that is. */
   readonly #cutter: FrameCutter.Cutter
-  /** What has come and was not received, and how much that is. */
-  #ready: Array<RawFrame> = []
   #unread = 0
   #isPaused = false
   /** The body that is being assembled is read into. */
@@ -81,7 +80,8 @@ class NetWire implements FrameWire {
 
   /** Bytes have come that nobody writes to any more; gives whether more may come. */
   came(bytes: Uint8Array): boolean {
-    return this.#cut(this.#cutter.take(bytes, true))
+    const before = this.#cutter.frames.length
+    return this.#cut(before, this.#cutter.take(bytes, true))
   }
 
   /** Where what comes next is put. */
@@ -96,20 +96,18 @@ class NetWire implements FrameWire {
 
   /** So many bytes were put there; gives whether more may come. */
   read(count: number, bytes: Uint8Array): boolean {
-    if (!this.#isDirect) return this.#cut(this.#cutter.take(bytes.subarray(0, count), false))
+    const before = this.#cutter.frames.length
+    if (!this.#isDirect) return this.#cut(before, this.#cutter.take(bytes.subarray(0, count), false))
     this.#cutter.filled(count)
-    return this.#cut(undefined)
+    return this.#cut(before, undefined)
   }
 
-  #cut(malformed: MalformedFrame | undefined): boolean {
+  /** Frames were cut, beside those that there were before. */
+  #cut(before: number, malformed: MalformedFrame | undefined): boolean {
     const { frames } = this.#cutter
-    for (const frame of frames) {
-      this.#unread += frame.body.length + frameCost
-      this.#ready.push(frame)
-    }
-    frames.length = 0
+    for (let i = before; i < frames.length; i++) this.#unread += frames[i]!.body.length + frameCost
     if (malformed !== undefined) this.#end(() => malformed)
-    else if (this.#ready.length > 0) this.#wake()
+    else if (frames.length > 0) this.#wake()
     this.#isPaused = this.#ended !== undefined || this.#unread > unreadBytes
     return !this.#isPaused
   }
@@ -132,7 +130,7 @@ class NetWire implements FrameWire {
   }
 
   #next(): RawFrame | undefined {
-    const frame = this.#ready.shift()
+    const frame = this.#cutter.frames.shift()
     if (frame === undefined) return undefined
     this.#unread -= frame.body.length + frameCost
     if (this.#isPaused && this.#ended === undefined && this.#unread <= unreadBytes / 2) {
