@@ -181,7 +181,7 @@ class NetWire implements FrameWire {
 
   #sent(): Effect.Effect<void, unknown> {
     return Effect.callback((resume) => {
-      if (this.#duplex.destroyed) resume(Effect.fail(this.#why()))
+      if (this.#isBroken()) resume(Effect.fail(this.#why()))
       else if (!this.#isFull()) resume(Effect.void)
       else this.#waiting().push(resume)
     })
@@ -212,7 +212,11 @@ class NetWire implements FrameWire {
   /** Its peer has ended it, or it is broken, or closed. */
   readonly #onOver = () => {
     this.#end(() => this.#why())
-    if (this.#duplex.destroyed) this.#drained()
+    if (this.#isBroken()) this.#drained()
+  }
+
+  #isBroken(): boolean {
+    return this.#duplex.destroyed || this.#duplex.errored !== null
   }
 
   #why(): unknown {
