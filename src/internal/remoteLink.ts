@@ -118,15 +118,8 @@ export class RemoteLink<A> implements Reader, Ticking, TakerOptions<FeedSession.
     this.#apply({ _tag: "Opened", now: this.#now() })
     if (this.#isOver) return
     const sender = Telling.tellUnsafe(link, this)
-    if (sender !== undefined) {
-      this.#link = sender
-      return
-    }
-    const next: Effect.Effect<void, DeviceLost> = Effect.flatMap(link.receive, (frame) => {
-      this.#received(frame)
-      return next
-    })
-    this.#reader = this.#fork(next, (exit) => this.#over(exit))
+    if (sender !== undefined) this.#link = sender
+    else this.#reader = this.#fork(Telling.asking(link, this), (exit) => this.#over(exit))
   }
 
   #fork<B>(
