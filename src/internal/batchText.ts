@@ -34,29 +34,36 @@ interface Encoded {
   readonly parts: ReadonlyArray<Uint8Array>
 }
 
-/** Strings, or how to get them: of what is only sent on, nobody asks for them. */
-type Strings = ReadonlyArray<string> | (() => ReadonlyArray<string>)
+/** Strings, from one and up to another: of what is only sent on, nobody asks for them. */
+type Strings = (from: number, to: number) => ReadonlyArray<string>
+
+const sliceOf = (strings: ReadonlyArray<string>): Strings => (from, to) =>
+  from === 0 && to === strings.length ? strings : strings.slice(from, to)
 
 export class TextColumn implements Stored {
   readonly _tag = "Values"
   readonly length: number
   readonly #entries: Entries
+  readonly #all: Strings
+  /** The first of these strings among all. */
+  readonly #from: number
   #encoded: Encoded
-  #strings: Strings
+  #strings: ReadonlyArray<string> | undefined
   #values: ReadonlyArray<unknown> | undefined
 
-  constructor(entries: Entries, length: number, encoded: Encoded, strings: Strings) {
+  constructor(entries: Entries, length: number, encoded: Encoded, all: Strings, from: number) {
     this.#entries = entries
     this.length = length
     this.#encoded = encoded
-    this.#strings = strings
+    this.#all = all
+    this.#from = from
   }
   get column(): this {
     return this
   }
   /** All strings, those of the values one after the other. */
   get strings(): ReadonlyArray<string> {
-    return this.#strings = typeof this.#strings === "function" ? this.#strings() : this.#strings
+    return this.#strings ??= this.#all(this.#from, this.#from + this.length * this.#entries.width)
   }
   get values(): ReadonlyArray<unknown> {
     const { isScalar, width } = this.#entries
@@ -73,13 +80,20 @@ export class TextColumn implements Stored {
     }
     const { offsets, parts } = this.#encoded
     const some = { offsets: offsets.subarray(start, end + 1), parts }
-    return new TextColumn(this.#entries, to - from, some, () => this.strings.slice(start, end))
+    return this.#strings === undefined
+      ? new TextColumn(this.#entries, to - from, some, this.#all, this.#from + start)
+      : new TextColumn(this.#entries, to - from, some, sliceOf(this.#strings), start)
   }
   join(all: ReadonlyArray<TextColumn>): TextColumn {
     const offsets = joinOffsets(all.map((column) => column.#encoded.offsets))
     const parts = all.flatMap((column) => column.#parts())
     const length = all.reduce((sum, column) => sum + column.length, 0)
-    return new TextColumn(this.#entries, length, { offsets, parts }, () => all.flatMap(({ strings }) => strings))
+    let whole: ReadonlyArray<string> | undefined
+    const strings: Strings = (from, to) => {
+      whole ??= new Array<string>().concat(...all.map(({ strings }) => strings))
+      return sliceOf(whole)(from, to)
+    }
+    return new TextColumn(this.#entries, length, { offsets, parts }, strings, 0)
   }
   write(bodies: Array<Body>): void {
     bodies.push([bytesOf(rebase(this.#encoded.offsets)), ...this.#parts()])
@@ -97,14 +111,14 @@ export class TextColumn implements Stored {
  * The strings of texts that follow each other, none of which lies in two of them. `units` are where each begins, and where
  * the last one ends, in code units.
  */
-const cutTexts = (texts: ReadonlyArray<string>, units: Uint32Array): ReadonlyArray<string> => {
-  const strings = arrayOf<string>(units.length - 1)
+const cutTexts = (texts: ReadonlyArray<string>, units: Uint32Array): Strings => (first, end) => {
+  const strings = arrayOf<string>(end - first)
   let next = 0
   let text = ""
   let [from, to] = [0, 0]
-  let start = 0
+  let start = units[first]!
   for (let i = 0; i < strings.length; i++) {
-    const end = units[i + 1]!
+    const end = units[first + i + 1]!
     while (end > to) {
       text = texts[next++]!
       from = to
@@ -140,7 +154,7 @@ const write = (
   const all = strings as ReadonlyArray<string> // each was looked at
   const ascii = cutBytes(end)
   const encoded = writeAscii(all, ascii) ? { offsets: units, parts: [ascii] } : writeUtf8(units, all, refuseAt)
-  return new TextColumn(entries, length, encoded, all)
+  return new TextColumn(entries, length, encoded, sliceOf(all), 0)
 }
 
 /** Writes strings into bytes that have room for all of their code units; gives whether all of them are ASCII. */
@@ -197,13 +211,12 @@ const read = (path: string, source: Source, entries: Entries, length: number): T
   const offsets = source.view("uint32", count + 1) as Uint32Array // by its dtype
   const bytes = source.cut(textAt, size)
   checkOffsets(path, offsets, bytes.byteLength, "text", source.maxStringBytes)
-  const column = (strings: () => ReadonlyArray<string>) =>
-    new TextColumn(entries, length, { offsets, parts: [bytes] }, strings)
+  const column = (strings: Strings) => new TextColumn(entries, length, { offsets, parts: [bytes] }, strings, 0)
   const texts = count > block ? readAscii(bytes, offsets) : undefined
-  if (texts !== undefined) return column(() => cutTexts(texts, offsets))
+  if (texts !== undefined) return column(cutTexts(texts, offsets))
   const text = decodeText(path, bytes)
   const units = text.length === bytes.byteLength ? offsets : unitsOf(path, bytes, offsets)
-  return column(() => cutTexts([text], units))
+  return column(cutTexts([text], units))
 }
 
 /** The texts of strings, if all of them are ASCII. */

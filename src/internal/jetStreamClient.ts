@@ -65,7 +65,8 @@ export interface Publication {
   readonly subject: string
   readonly payload: Uint8Array
   readonly headers: MsgHdrs
-  readonly onStored: () => void
+  /** `times`: how often it was published. */
+  readonly onStored: (times: number) => void
 }
 
 /** What an effect asks of the broker, as a promise. */
@@ -181,12 +182,12 @@ export const connect = (
     // --- publishing --------------------------------------------------------------------------------------------------
 
     const inbox = transport.createInbox()
-    const pending = new Map<string, Publication & { readonly sentAt: number }>()
+    const pending = new Map<string, Publication & { readonly sentAt: number; readonly times: number }>()
     let last = 0
     let problem = ""
     let isProblemNew = false
     const transmit = (number: string, publication: Publication) => {
-      pending.set(number, { ...publication, sentAt: now() })
+      pending.set(number, { ...publication, sentAt: now(), times: (pending.get(number)?.times ?? 0) + 1 })
       try {
         nats.publish(publication.subject, publication.payload, {
           headers: publication.headers,
@@ -214,7 +215,7 @@ export const connect = (
       if (error === undefined) {
         pending.delete(number)
         problem = ""
-        publication.onStored()
+        publication.onStored(publication.times)
       } else refused(error)
     }
     nats.subscribe(`${inbox}.*`, { callback: (error, message) => error === null ? answered(message) : undefined })

@@ -17,6 +17,7 @@ import * as Claims from "./jetStreamClaim.ts"
 import type { Client } from "./jetStreamClient.ts"
 import { ask, BrokerFailed, codeOf, codes, ensureStream, reading } from "./jetStreamClient.ts"
 import type { LocalLink } from "./jetStreamLocal.ts"
+import { sessionHeader } from "./jetStreamOutbox.ts"
 import type { Pipe } from "./jetStreamPipe.ts"
 import * as Pipes from "./jetStreamPipe.ts"
 import type { Names, Told } from "./jetStreamRecords.ts"
@@ -36,8 +37,17 @@ const recordsNanos = 30 * 24 * 3600 * 1e9
 /** Feeders whose state is kept in memory when all of them is finished. */
 const mostPipes = 1024
 
-/** Messages that are read ahead. */
-const readAhead = 64
+/**
+ * How much is read ahead, of all feeds together. A server disconnects whom it cannot write to when more is waiting, by
+ * default 64 MiB.
+ */
+const readAheadBytes = 16 * 1024 * 1024
+
+/** Messages of a feed that are read ahead, at most. */
+const mostReadAhead = 64
+
+/** What is smaller is copied: it would keep all that the client has read with it. */
+const leastViewed = 32 * 1024
 
 export interface Host {
   readonly links: DeviceLinks["Service"]
@@ -167,7 +177,7 @@ export const open = (
       Effect.gen(function*() {
         claim.readUnsafe(feed.name, message.seq)
         const feeder = nameOf(message.subject.split(".").at(-1) ?? "")
-        const [incarnation, session] = (message.headers?.get("Feeder-Session") ?? "").split(".").map(Number)
+        const [incarnation, session] = (message.headers?.get(sessionHeader) ?? "").split(".").map(Number)
         const frame = readFrame(message.data, feed)
         if (Result.isFailure(frame) || feeder === undefined || !isCount(incarnation) || !isCount(session)) {
           const why = Result.isFailure(frame) ? frame.failure.message : "it does not say whose it is"
@@ -195,6 +205,10 @@ export const open = (
 
     const ended = Effect.fail(new BrokerFailed({ cause: new Error("the consumer has ended") }))
     let consumers = 0
+    const readAhead = (): number => {
+      const most = Math.floor(readAheadBytes / client.maxPayload() / settings.feeds.length)
+      return Math.min(Math.max(1, most), mostReadAhead)
+    }
     const consume = (feed: Any) =>
       Effect.gen(function*() {
         yield* claim.untilHeld
@@ -217,7 +231,7 @@ export const open = (
         )
         const consumer = yield* ask(() => client.js.consumers.get(name, durable))
         const messages = yield* Effect.acquireRelease(
-          ask(() => consumer.consume({ ...reading, max_messages: readAhead })),
+          ask(() => consumer.consume({ ...reading, max_messages: readAhead() })),
           (messages) => Effect.ignore(Effect.timeout(ask(() => messages.close()), "1 second"))
         )
         const iterator = messages[Symbol.asyncIterator]()
@@ -260,9 +274,10 @@ const reportInvalid = (feed: Any, feeder: string, frame: FeederFrame): Effect.Ef
 
 const isCount = (n: number | undefined): n is number => n !== undefined && Number.isSafeInteger(n) && n >= 0
 
-/** A message as a frame. It is copied: what the client has read belongs to the client. */
+/** A message as a frame, of which the columns are views of what the client has read: it is read into no more. */
 const readFrame = (data: Uint8Array, feed: Any) => {
-  const body = new Uint8Array(Math.max(0, data.length - 8))
-  body.set(data.subarray(8))
+  const { buffer, byteOffset, length } = data.subarray(8)
+  const isViewed = length >= leastViewed && buffer instanceof ArrayBuffer
+  const body = isViewed ? new Uint8Array(buffer, byteOffset, length) : new Uint8Array(data.subarray(8))
   return Frames.decodeFeederFrame({ kind: data[4] ?? 0, body }, feed.info, { elements: 1024 * 1024 })
 }

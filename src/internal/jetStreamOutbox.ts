@@ -4,10 +4,12 @@
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { Batch, FeederFrame, FeedInfo, Hello } from "../RemoteDevices.ts"
+import { align } from "./batchBuffers.ts"
 import * as Frames from "./frames.ts"
-import type { Client } from "./jetStreamClient.ts"
+import type { Client, Publication } from "./jetStreamClient.ts"
 import { partOf } from "./jetStreamParts.ts"
 import { token } from "./jetStreamRecords.ts"
+import { nodeMemory } from "./nodeMemory.ts"
 
 /** A batch on its way. */
 interface Stored {
@@ -32,6 +34,9 @@ const besideBytes = 16 * 1024
 /** Most that the columns of a batch may take in one message. */
 export const columnBytes = (maxPayload: number): number => maxPayload - Math.min(besideBytes, maxPayload >> 1)
 
+/** Says of a message which session it is of. */
+export const sessionHeader = "Feeder-Session"
+
 /** The messages of a session: see the module. */
 export interface Outbox {
   /** Up to which sequence all is published, and stored. */
@@ -52,9 +57,8 @@ export interface Outbox {
   readonly acceptUnsafe: (to: number) => void
 }
 
-const join = (segments: ReadonlyArray<Uint8Array>): Uint8Array => {
-  if (segments.length === 1) return segments[0]!
-  const payload = new Uint8Array(segments.reduce((sum, { length }) => sum + length, 0))
+const join = (segments: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+  const payload = nodeMemory.allocate(segments.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const segment of segments) {
     payload.set(segment, at)
@@ -83,16 +87,16 @@ export const make = (options: {
   let acceptedBytes = 0
   let deliveredBytes = 0
 
-  const publish = (payload: Uint8Array, id: string, whenStored: () => void) =>
-    client.publishUnsafe({
-      subject,
-      payload,
-      headers: client.headers({
-        "Nats-Msg-Id": `${token(feeder)}#${incarnation}/${token(device)}#${session}/${id}`,
-        "Feeder-Session": `${incarnation}.${session}`
-      }),
-      onStored: whenStored
+  const publish = (payload: Uint8Array, id: string, whenStored: Publication["onStored"]) => {
+    const headers = client.headers({
+      "Nats-Msg-Id": `${token(feeder)}#${incarnation}/${token(device)}#${session}/${id}`,
+      [sessionHeader]: `${incarnation}.${session}`
     })
+    // The client reads headers and payload as one, and columns are read in place where they are aligned.
+    const { length } = headers.toString()
+    headers.set(sessionHeader, `${"0".repeat(align(length) - length)}${incarnation}.${session}`)
+    client.publishUnsafe({ subject, payload, headers, onStored: whenStored })
+  }
 
   const store = (frame: Batch, confirmed: number): void => {
     const { length } = frame.chunk
@@ -112,7 +116,9 @@ export const make = (options: {
     sent = part.last
     parcels.push({ last: part.last, bytes: length * frame.elementBytes })
     acceptedBytes += length * frame.elementBytes
-    publish(payload, `${ordinal}/${attempt}`, () => {
+    publish(payload, `${ordinal}/${attempt}`, (times) => {
+      // What was published again may still be on its way.
+      if (times === 1) nodeMemory.giveBack(payload)
       part.isStored = true
       while (onWay[0]?.isStored === true) {
         const { bytes, last } = onWay.shift()!

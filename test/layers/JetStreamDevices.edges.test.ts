@@ -2,10 +2,13 @@
  * Elements that are too large for the broker, that the device's Schema does not accept, and that are to take effect once.
  */
 import { afterAll, assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
+import { Effect, Fiber, Layer, Logger, Option, Schedule, Schema } from "effect"
 import { Feed, Feeder } from "effect-feeder"
 import * as JetStreamDevices from "effect-feeder/layers/JetStreamDevices"
 import { Ledgers } from "effect-feeder/testing"
+import * as Claims from "../../src/internal/jetStreamClaim.ts"
+import * as Client from "../../src/internal/jetStreamClient.ts"
+import { names } from "../../src/internal/jetStreamRecords.ts"
 import { element, elements, good } from "../fixtures/checked.ts"
 import * as Nats from "../fixtures/nats.ts"
 import { until } from "../fixtures/processes.ts"
@@ -74,11 +77,11 @@ describe("an element that the Schema at the device does not accept", () => {
   }
 })
 
+const serverOf = (config: string) =>
+  Effect.acquireRelease(Effect.promise(() => Nats.start(config)), (nats) => Effect.promise(() => nats.stop()))
+
 /** A server that takes little in one message. */
-const serverOfSmall = Effect.acquireRelease(
-  Effect.promise(() => Nats.start("max_payload: 20000")),
-  (nats) => Effect.promise(() => nats.stop())
-)
+const serverOfSmall = serverOf("max_payload: 20000")
 
 describe("what is told of elements", () => {
   it.live("is told in parts where it is more than a message takes", () =>
@@ -100,6 +103,40 @@ describe("what is told of elements", () => {
       yield* Fiber.join(loop)
       Ledgers.assertCounts(ledger, { generated: 120, delivered: 60, dead: 60, dropped: 0, heldByDead: 0 })
     }).pipe(Effect.provide(Logger.layer([]))), 40_000)
+})
+
+describe("what is read ahead", () => {
+  it.live(
+    "is less than what a server keeps for whom it cannot write to, however large its messages may be",
+    () =>
+      Effect.gen(function*() {
+        const large = yield* serverOf("max_payload: 8MB")
+        const at = { connection: { servers: large.url }, prefix: newPrefix() }
+        const Waiting = Feed.make("waiting", { element: Schema.Int, capacity: 4, acknowledge: "accepted" })
+        const host = JetStreamDevices.layerHost({ ...at, device, feeds: [Waiting], stored: 1000, feeders: "forever" })
+        yield* Effect.forkScoped(Effect.provide(Waiting.forEach(() => Effect.never), host))
+        const devices = yield* Layer.build(JetStreamDevices.layer(at))
+        const feeder = yield* Feeder.make(Waiting)
+        yield* Effect.provideContext(feeder.addRemoteDevice(device), devices)
+        const producer = yield* feeder.producer
+        yield* Effect.forkScoped(feeder.run)
+        // Each is stored before the next one is pushed: as many messages.
+        yield* Effect.forEach(range(60), (n) => producer.push(n), { discard: true })
+        const client = yield* Client.connect(at.connection)
+        const all = names(at.prefix)
+        const read = Effect.map(
+          Claims.consumersOf(client, all, Waiting.name, device),
+          (found) => found.reduce((sum, { num_ack_pending }) => sum + num_ack_pending, 0)
+        )
+        const stored = yield* Client.ask(() => client.manager.streams.info(all.feedStream(Waiting.name)))
+        assert.isAtLeast(stored.state.last_seq, 60)
+        yield* Effect.repeat(read, { until: (count) => count > 16, schedule: Schedule.spaced("20 millis") })
+        yield* Effect.sleep("300 millis")
+        // At the device 4, in line for it 16, in hand 1, and 2 of 8 MB.
+        assert.isAtMost(yield* read, 4 + 16 + 1 + 2)
+      }).pipe(Effect.provide(Logger.layer([]))),
+    40_000
+  )
 })
 
 describe("an element that is larger than a message", () => {
