@@ -1,9 +1,10 @@
 /**
- * Prints where the time of a feeder's process, and of its consumer's, goes while it feeds over sockets, as tables:
+ * Prints where the time of a feeder's process, and of its consumer's, goes while it feeds over sockets or a broker, as tables:
  * `npx -c 'node --conditions=effect-feeder:source --expose-gc bench/profile.ts tcp-small devices'`. Without names it
  * profiles all of them.
  */
 /* oxlint-disable no-await-in-loop -- measurements stand in line */
+import { nats } from "./brokers.ts"
 import { type Profile, profiled } from "./profiler.ts"
 import { remote } from "./remote.ts"
 
@@ -17,7 +18,8 @@ const cases = {
   "tcp-image": [4000, { ...dialled, payload: "image", batch: 4, window: 64 }],
   "tcp-capacity": [128_000, { ...processed, payload: "small", batch: 10, window: 10 }],
   devices: [1_638_400, { ...processed, payload: "small", batch: 64, window: 1024, devices: 100 }],
-  latency: [40_000, { ...processed, way: "feeder-ping", payload: "small", batch: 1, window: 1 }]
+  latency: [40_000, { ...processed, way: "feeder-ping", payload: "small", batch: 1, window: 1 }],
+  jetstream: [128_000, { ...processed, way: "feeder-jetstream", payload: "tensor", batch: 256, window: 4096 }]
 } as const
 
 const isCase = (name: string): name is keyof typeof cases => Object.hasOwn(cases, name)
@@ -38,8 +40,13 @@ const print = (title: string, { files, functions, idle }: Profile): void => {
 
 for (const name of names.length > 0 ? names.filter(isCase) : Object.keys(cases).filter(isCase)) {
   const [n, at] = cases[name]
+  const broker = name === "jetstream" ? await nats() : ""
+  if (typeof broker !== "string") {
+    console.log(`\n## ${name}: skipped, ${broker.missing}`)
+    continue
+  }
   const profiles: Array<Profile> = []
-  const one = remote({ name, ...at, onProfile: (profile) => profiles.push(profile) })
+  const one = remote({ name, ...at, broker, onProfile: (profile) => profiles.push(profile) })
   for (const isWarm of [false, true]) {
     await one.before?.(n)
     const [, profile] = await profiled(async () => {
