@@ -38,7 +38,7 @@ const jetStream = (payload: Name, at: At, large: At): Group => {
     },
     rows: [{ row: `jetstream-${payload}`, ours: ["ours", "ours-large"], peer: ["bare", "bare-large"], goal: 0.9 }],
     // Ending a feed over a broker takes some tens of milliseconds, whatever was fed.
-    options: { millis: 450 }
+    options: { millis: 400 }
   })
 }
 

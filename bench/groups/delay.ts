@@ -11,7 +11,7 @@ const delay: Group = {
   title: `TCP behind a round trip of ${roundTrip} ms, small elements, one at a time`,
   unit: "elements/s",
   rows: [row],
-  options: { millis: 2000 },
+  options: { millis: 1500 },
   run: async (_, options, report) => {
     const proxy = startProxy(roundTrip / 2)
     const one = remote({

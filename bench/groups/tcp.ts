@@ -76,7 +76,7 @@ const small = (): Group => {
       { row: "tcp-small-one-zeromq", ours: ["iterable"], peer: ["zeromq-element"], goal: 30 },
       { row: "tcp-small-effect-zeromq", ours: ["effect"], peer: ["zeromq-element"], goal: null }
     ],
-    options: { millis: 400 }
+    options: { millis: 350 }
   })
 }
 
