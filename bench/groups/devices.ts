@@ -72,7 +72,7 @@ const devices: Group = {
   title: "Many devices on one feeder, small elements",
   unit: "elements/s",
   rows: Object.keys(goals),
-  options: { millis: 600 },
+  options: { millis: 1000 },
   run: async (rows, options, report) => {
     const setting = { payload: "small", batch: at.batch, window: at.window, acknowledged: at.acknowledged, lost: 0 }
     const wanted = rows.filter((row) => row === "devices-10" || row === "devices-100")

@@ -140,14 +140,15 @@ export const rebase = (offsets: Uint32Array): Uint32Array => {
 /** The offsets of columns that follow each other. */
 export const joinOffsets = (all: ReadonlyArray<Uint32Array>): Uint32Array => {
   const joined = cutWords(all.reduce((sum, offsets) => sum + offsets.length - 1, 1))
-  let at = 0
+  let at = 1
   let end = 0
   for (const offsets of all) {
+    const { length } = offsets
     const shift = end - offsets[0]!
-    for (let i = 1; i < offsets.length; i++) {
-      end = offsets[i]! + shift
-      joined[++at] = end
-    }
+    // None of them waits for the one before.
+    for (let i = 1; i < length; i++) joined[at + i - 1] = offsets[i]! + shift
+    at += length - 1
+    end = offsets[length - 1]! + shift
   }
   return joined
 }
