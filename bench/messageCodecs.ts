@@ -13,12 +13,13 @@ export interface MessageCodec {
 export const segmentsOf = ({ codec }: Payload, elements: ReadonlyArray<unknown>): ReadonlyArray<Uint8Array> =>
   codec.encode(Result.getOrThrow(codec.fromUnknown(elements)))
 
+/** Segments as one message. */
+export const joined = (segments: ReadonlyArray<Uint8Array>): Uint8Array =>
+  segments.length === 1 ? segments[0]! : Bytes.concat(segments)
+
 /** Our columns, validated on both sides, to a stacked batch. */
 export const columns: MessageCodec = {
-  encode: (payload, elements) => {
-    const segments = segmentsOf(payload, elements)
-    return segments.length === 1 ? segments[0]! : Bytes.concat(segments)
-  },
+  encode: (payload, elements) => joined(segmentsOf(payload, elements)),
   decode: (payload, message) => {
     const chunk = Result.getOrThrow(payload.codec.decode(message))
     return { elements: chunk.length, digest: payload.digestBatch(payload.codec.stackChunk(chunk)) }

@@ -32,8 +32,8 @@ export const titles: Readonly<Record<Name, string>> = {
 export type AnyFeed = Feed.Feed<string, Feed.ElementSchema, "processed">
 
 /** The payload as a feed. Both sides make it, of the same settings. */
-export const feedOf = ({ element, name }: Payload, capacity: number): AnyFeed =>
-  Feed.make<string, Feed.ElementSchema>(name, { element, capacity })
+export const feedOf = ({ element, name }: Payload, capacity: number, validate?: "edges"): AnyFeed =>
+  Feed.make<string, Feed.ElementSchema>(name, { element, capacity, validate })
 
 const make = <S extends Feed.ElementSchema>(
   name: Name,

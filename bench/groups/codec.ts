@@ -4,6 +4,7 @@ import { batches, digestOf, type Name, type Payload, payloads, titles } from "..
 import {
   batchCodec,
   batchCodecStacked,
+  batchCodecTrusting,
   json,
   msgpackr,
   schemaBinary,
@@ -43,6 +44,7 @@ const codecs = (name: Name, goal: number | null): Group => {
     cases: {
       ours: make("BatchCodec, validated at both ends", batchCodec),
       stacked: make("BatchCodec, validated, to a stacked batch", batchCodecStacked),
+      trusting: make("BatchCodec, validated at the receiver only", batchCodecTrusting),
       msgpackr: make("msgpackr, not validated", msgpackr),
       binary: make("Effect SchemaBinary, validated", schemaBinary),
       schema: make("JSON by the Schema, validated", schemaJson),
@@ -52,6 +54,7 @@ const codecs = (name: Name, goal: number | null): Group => {
     rows: [
       { row: `codec-${name}`, ours: ["ours"], peer: ["msgpackr"], goal },
       { row: `codec-${name}-stacked`, ours: ["stacked"], peer: ["msgpackr"], goal: null },
+      { row: `codec-${name}-validation`, ours: ["ours"], peer: ["trusting"], goal: null },
       { row: `codec-${name}-binary`, ours: ["ours"], peer: ["binary"], goal: null },
       { row: `codec-${name}-schema-json`, ours: ["ours"], peer: ["schema"], goal: null },
       { row: `codec-${name}-json`, ours: ["ours"], peer: ["json"], goal: null },

@@ -11,16 +11,21 @@ const layers = (payload: Name, at: { readonly batch: number; readonly window: nu
     title: `Other Layers against TCP, ${payload === "small" ? "small elements" : "tensors"}`,
     cases: {
       memory: () => memory({ name: "Feeder over MemoryDevices", payload, ...at }),
+      edges: () =>
+        memory({ name: "Feeder over MemoryDevices, validate: \"edges\"", payload, validate: "edges", ...at }),
       unix: processed("Feeder over a Unix socket", "feeder-unix", at),
       ws: processed("Feeder over a WebSocket", "feeder-ws", at),
       tcp: processed("Feeder over TCP", "feeder-chunks", at)
     },
-    rows: ["memory", "unix", "ws"].map((layer) => ({
-      row: `layers-${payload}-${layer}`,
-      ours: [layer],
-      peer: ["tcp"],
-      goal: null
-    })),
+    rows: [
+      ...["memory", "unix", "ws"].map((layer) => ({
+        row: `layers-${payload}-${layer}`,
+        ours: [layer],
+        peer: ["tcp"],
+        goal: null
+      })),
+      { row: `layers-${payload}-memory-edges`, ours: ["edges"], peer: ["memory"], goal: null }
+    ],
     options: { millis: 250 }
   })
 }

@@ -11,10 +11,11 @@ export const memory = (options: {
   readonly payload: Name
   readonly batch: number
   readonly window: number
+  readonly validate?: "edges"
 }): Case => {
-  const { batch, name, window } = options
+  const { batch, name, validate, window } = options
   const payload = payloads[options.payload]
-  const feed = feedOf(payload, window)
+  const feed = feedOf(payload, window, validate)
   return {
     name,
     payload: payload.title,
