@@ -3,9 +3,10 @@
  */
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Logger } from "effect"
-import type { Batch } from "effect-feeder/RemoteDevices"
+import type { Batch, Hello } from "effect-feeder/RemoteDevices"
 import * as Claims from "../../src/internal/jetStreamClaim.ts"
 import * as Client from "../../src/internal/jetStreamClient.ts"
+import * as Outbox from "../../src/internal/jetStreamOutbox.ts"
 import * as Pipes from "../../src/internal/jetStreamPipe.ts"
 import { names } from "../../src/internal/jetStreamRecords.ts"
 import { Numbers } from "../fixtures/messages.ts"
@@ -44,6 +45,40 @@ const batch = (first: number): Batch => ({
   chunk: Numbers.info.codec.fromElements([first]),
   elementBytes: 8,
   heard: 0
+})
+
+describe("a message", () => {
+  it.live("has headers after which columns are aligned, whatever its names and numbers", () =>
+    Effect.gen(function*() {
+      const client = yield* connected
+      const published: Array<Client.Publication> = []
+      for (const feeder of ["f", "fe", "fee", "feed", "feede", "feeder", "feeders", "feeders "]) {
+        for (const session of [1, 23]) {
+          const hello: Hello = {
+            _tag: "Hello",
+            versions: [2, 3],
+            feed: Numbers.name,
+            fingerprint: Numbers.info.fingerprint,
+            feeder,
+            incarnation: 4,
+            device,
+            session,
+            keepTo: 0,
+            acknowledge: "processed",
+            leaseMillis: 1000
+          }
+          const publishUnsafe = (publication: Client.Publication) => published.push(publication)
+          const at = { client: { ...client, publishUnsafe }, subject: "messages", device, feed: Numbers.info, hello }
+          Outbox.make({ ...at, onStored: () => {} }).store(batch(1), 0)
+          const header = published.at(-1)?.headers.get(Outbox.sessionHeader).split(".").map(Number)
+          assert.deepStrictEqual(header, [4, session])
+        }
+      }
+      assert.deepStrictEqual(
+        published.map(({ headers }) => Buffer.byteLength(headers.toString()) % 8),
+        published.map(() => 0)
+      )
+    }))
 })
 
 describe("a device's process", () => {
